@@ -1,0 +1,1 @@
+"""All SQL of the project. Knows no language model and no Dagster."""
