@@ -6,6 +6,9 @@ from typing import Literal, TypeAlias
 SongId: TypeAlias = int | str
 """As the service's column holds it: int for integer and bigint, str for text and (canonical form) uuid."""
 
+RequestKind: TypeAlias = Literal["batch", "single_song"]
+"""How a chat request asks: for a pack of songs at once, or for one song after a pack failed it."""
+
 Confidence: TypeAlias = Literal["low", "medium", "high"]
 
 
@@ -26,6 +29,15 @@ class Aboutness:
     emotions_confidence: Confidence
     moments_text: str
     moments_confidence: Confidence
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one chat request used, in tokens; cached tokens are among the prompt tokens."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

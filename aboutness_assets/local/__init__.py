@@ -1,1 +1,1 @@
-"""aboutness-local: an embedded Postgres, a sample catalogue and a stand-in endpoint, for those without their own."""
+"""aboutness-local: an embedded Postgres, a sample catalogue and a stand-in endpoint."""

@@ -1,0 +1,47 @@
+"""The assets: songs, which the service owns, and song_aboutness, which this project fills range by range."""
+
+import dagster as dg
+
+from aboutness_assets.interruption import run_until_interrupted
+from aboutness_assets.presentation import ABOUTNESS_COLUMNS, SONGS_COLUMNS, materialization_metadata
+from aboutness_assets.resources import SettingsResource
+from aboutness_assets.runs import Run, fill_range
+
+song_id_ranges = dg.DynamicPartitionsDefinition(name="song_id_ranges")
+
+songs = dg.AssetSpec(
+    "songs",
+    description="The service's catalogue: one row a song. Only read, never written.",
+    group_name="catalogue",
+    kinds={"postgres"},
+    metadata={"dagster/table_name": "songs", "dagster/column_schema": SONGS_COLUMNS},
+)
+
+
+@dg.asset(
+    partitions_def=song_id_ranges,
+    deps=[songs],
+    group_name="aboutness",
+    kinds={"openai", "postgres"},
+    metadata={"dagster/table_name": "song_aboutness", "dagster/column_schema": ABOUTNESS_COLUMNS},
+)
+def song_aboutness(
+    context: dg.AssetExecutionContext, settings: SettingsResource
+) -> dg.MaterializeResult[None]:
+    """What every song of a range is about: emotions and moments, each with a confidence and a vector.
+
+    Songs that have a row are skipped. What is written stays written, so a run that was stopped or killed
+    is simply launched again; answers that were paid for are used first.
+    """
+    in_force = settings.load()
+    report = run_until_interrupted(
+        fill_range(in_force, context.partition_key, run_of(context.run), context.log)
+    )
+    return dg.MaterializeResult(
+        metadata=materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
+    )
+
+
+def run_of(run: dg.DagsterRun) -> Run:
+    """Who runs, and whose spending it is: the backfill's, else that of the run and its retries."""
+    return Run(run.run_id, run.tags.get("dagster/backfill") or run.root_run_id or run.run_id)

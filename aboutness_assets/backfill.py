@@ -1,0 +1,311 @@
+"""The pipeline of one range: pages of songs -> packs -> answers -> texts -> vectors -> rows -> a report.
+
+Packs are generated concurrently; what is written is embedded and inserted as it comes, so that at any
+moment little more is in memory than what is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.cost import cost_usd
+from aboutness_assets.database.aboutness_table import AboutnessTable, Row
+from aboutness_assets.database.journal import Journal, KeptAnswer
+from aboutness_assets.embedding import Embedder
+from aboutness_assets.errors import (
+    GlobalFault,
+    ProviderUnavailable,
+    RequestRefused,
+    UnparsableAnswer,
+)
+from aboutness_assets.generation.answer import read_answer
+from aboutness_assets.generation.generator import Answer, GeneratedPack, generate
+from aboutness_assets.generation.packs import Pack, packs_of
+from aboutness_assets.generation.prompt import (
+    PROMPT_HASH,
+    chat_messages,
+    estimated_tokens,
+    response_format,
+    sent_artist,
+    sent_title,
+)
+from aboutness_assets.openai_client import OpenAIClient, read_chat_body
+from aboutness_assets.progress import Progress
+from aboutness_assets.report import SAMPLE_SIZE, Report
+from aboutness_assets.songs import Aboutness, FailedSong, RequestKind, Song
+
+GRACE_SECONDS = 5.0
+"""How long a stopping run still waits for answers that are under way: they are paid for."""
+
+EMBED_WORKERS = 4
+"""Embedding requests under way at once; while they are, written packs gather and fill the next ones."""
+
+PACKS_PER_EMBEDDING = 50
+"""Packs embedded and inserted at once at most: 1,000 texts with packs of 10, below OpenAI's 2,048 inputs."""
+
+UNFINISHED_PACKS = 1_024
+"""Packs that are asked for or wait to be, at most; bounds the memory of a run (a pack is about 5 KB)."""
+
+
+class Backfill:
+    """The pipeline of one run over one range (or over the songs of a smoke run)."""
+
+    def __init__(
+        self,
+        *,
+        client: OpenAIClient,
+        embedder: Embedder,
+        journal: Journal,
+        table: AboutnessTable,
+        pool: AsyncConnectionPool,
+        report: Report,
+        log: logging.Logger,
+        pack_size: int,
+    ) -> None:
+        self._client = client
+        self._embedder = embedder
+        self._journal = journal
+        self._table = table
+        self._pool = pool
+        self._report = report
+        self._log = log
+        self._pack_size = pack_size
+        self._ready: asyncio.Queue[GeneratedPack] = asyncio.Queue()
+        self._unfinished = asyncio.Semaphore(UNFINISHED_PACKS)
+        self._kept: dict[int, KeptAnswer] = {}
+        self._progress = Progress(report, log)
+
+    async def fill(self, pages: AsyncIterator[list[Song]]) -> Report:
+        """Write a row for every song of the pages that can have one.
+
+        Raises GlobalFault when no song can survive; what is written stays, what is paid for is kept.
+        """
+        await self._settle_indeterminate()
+        try:
+            async with asyncio.TaskGroup() as group:
+                workers = [group.create_task(self._embed_and_insert()) for _ in range(EMBED_WORKERS)]
+                ready = False
+                async with asyncio.TaskGroup() as packs:
+                    async for page in pages:
+                        if not ready:
+                            await self._check_embedding()
+                            ready = True
+                        for pack in await self._packs_to_ask(page):
+                            await self._unfinished.acquire()
+                            packs.create_task(self._generate(pack))
+                await self._ready.join()
+                for worker in workers:
+                    worker.cancel()
+        except* GlobalFault as faults:
+            raise _first(faults) from None
+        finally:
+            await self._account()
+        await self._settle_used_up()
+        return self._report
+
+    async def _check_embedding(self) -> None:
+        """Before any text is paid for: the vectors of this model fit the columns."""
+        try:
+            await self._embedder.check()
+        except (ProviderUnavailable, RequestRefused) as fault:
+            raise GlobalFault(f"No embedding can be had, so no text was asked for. {fault}") from None
+
+    async def _packs_to_ask(self, page: list[Song]) -> list[Pack]:
+        """Use the answers that were kept for songs of this page; packs of the songs that still need one."""
+        songs = {song.song_id: song for song in page if sent_title(song.title) or sent_artist(song.artist)}
+        self._fail(
+            [
+                FailedSong(song.song_id, "nothing_known", "the catalogue has neither a title nor an artist")
+                for song in page
+                if song.song_id not in songs
+            ]
+        )
+        for kept in await self._journal.kept_answers(list(songs.values())):
+            self._kept[kept.request_id] = kept
+            replayed = [
+                (song, aboutness) for song, aboutness in _read_kept(kept) if songs.get(song.song_id) == song
+            ]
+            for song, _ in replayed:
+                del songs[song.song_id]
+            self._report.answers_replayed += bool(replayed)
+            await self._ready.put(GeneratedPack(written=replayed))
+        return packs_of(list(songs.values()), self._pack_size)
+
+    async def _generate(self, pack: Pack) -> None:
+        try:
+            generated = await generate(pack, self._ask)
+        finally:
+            self._unfinished.release()
+        self._fail(generated.failed)
+        await self._ready.put(generated)
+
+    async def _ask(self, pack: Pack, kind: RequestKind) -> Answer:
+        """One chat request. When the run is stopped, what is already sent may still come in and be kept."""
+        sent = asyncio.Event()
+        request = asyncio.create_task(self._send(pack, kind, sent))
+        try:
+            return await asyncio.shield(request)
+        except asyncio.CancelledError:
+            if sent.is_set():
+                await asyncio.wait({request}, timeout=GRACE_SECONDS)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
+            raise
+
+    async def _send(self, pack: Pack, kind: RequestKind, sent: asyncio.Event) -> Answer:
+        request_id = 0
+        prompt_tokens, completion_tokens = estimated_tokens(pack)
+
+        async def before_sending() -> None:
+            nonlocal request_id
+            request_id = await self._journal.intend(
+                pack.songs,
+                kind,
+                model=self._client.chat_model,
+                prompt_hash=PROMPT_HASH,
+                usd_at_most=cost_usd(
+                    self._client.chat_model,
+                    prompt_tokens=prompt_tokens,
+                    completion_tokens=completion_tokens,
+                ),
+            )
+            sent.set()
+            if kind == "batch":
+                self._report.batch_requests += 1
+            else:
+                self._report.single_song_requests += 1
+
+        try:
+            body = await self._client.chat(
+                chat_messages(pack), response_format(pack), prompt_tokens + completion_tokens, before_sending
+            )
+        except (RequestRefused, GlobalFault, ProviderUnavailable) as failure:
+            if sent.is_set():
+                await self._journal.unanswered(
+                    request_id, maybe_paid=isinstance(failure, ProviderUnavailable)
+                )
+            raise
+        chat = read_chat_body(body)
+        usage = chat.usage
+        usd = cost_usd(
+            self._client.chat_model,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
+        await self._journal.answered(request_id, body, usage, usd)
+        self._report.prompt_tokens += usage.prompt_tokens
+        self._report.cached_tokens += usage.cached_tokens
+        self._report.completion_tokens += usage.completion_tokens
+        self._report.add_cost(usd)
+        return Answer(request_id, chat.content, chat.finish_reason, chat.refusal)
+
+    async def _embed_and_insert(self) -> None:
+        while True:
+            packs = [await self._ready.get()]
+            while len(packs) < PACKS_PER_EMBEDDING and not self._ready.empty():
+                packs.append(self._ready.get_nowait())
+            await self._write(packs)
+            for _ in packs:
+                self._ready.task_done()
+
+    async def _write(self, packs: Sequence[GeneratedPack]) -> None:
+        """Embed and insert the texts of some packs, then settle the requests that they came from."""
+        written = [text for pack in packs for text in pack.written]
+        rows, failed = await self._embed(written)
+        inserted = await self._table.insert(self._pool, rows, self._log)
+        failed += inserted.failed
+        self._fail(failed)
+        lost = {failure.song_id for failure in failed}
+        await self._journal.settle(
+            [
+                request_id
+                for pack in packs
+                if not any(song.song_id in lost for song, _ in pack.written)
+                for request_id in pack.request_ids
+            ]
+        )
+        self._report.songs_written += inserted.written
+        self._report.songs_skipped_existing += inserted.already_there
+        room = SAMPLE_SIZE - len(self._report.sample)
+        self._report.sample += [text for text in written if text[0].song_id not in lost][:room]
+        self._progress.tell()
+
+    async def _embed(self, written: Sequence[tuple[Song, Aboutness]]) -> tuple[list[Row], list[FailedSong]]:
+        texts = [about.emotions_text for _, about in written] + [about.moments_text for _, about in written]
+        try:
+            vectors = await self._embedder.embed(texts) if texts else []
+        except ProviderUnavailable as unavailable:
+            return [], [FailedSong(song.song_id, "embedding", str(unavailable)) for song, _ in written]
+        rows, failed = [], []
+        for (song, about), emotions, moments in zip(
+            written, vectors[: len(written)], vectors[len(written) :], strict=True
+        ):
+            if emotions is None or moments is None:
+                reason = "no usable vector came back for its texts, asked for twice"
+                failed.append(FailedSong(song.song_id, "embedding", reason))
+            else:
+                rows.append(Row(song.song_id, about, emotions, moments))
+        return rows, failed
+
+    def _fail(self, failures: Sequence[FailedSong]) -> None:
+        for failure in failures:
+            self._log.warning("Song %s failed (%s): %s", failure.song_id, failure.cause, failure.reason)
+        self._report.failed += failures
+
+    async def _settle_indeterminate(self) -> None:
+        dead = await self._journal.bury_indeterminate()
+        self._report.indeterminate_requests = dead.requests
+        self._report.indeterminate_usd_at_most = dead.usd_at_most
+        if dead.requests:
+            self._log.warning(
+                "%d requests were in flight when an earlier run died; whether they were paid for "
+                "is not known (at most $%.4f). Their songs are asked again.",
+                dead.requests,
+                dead.usd_at_most,
+            )
+        for kept in await self._journal.kept_answers_of_range():
+            self._kept[kept.request_id] = kept
+        await self._settle_used_up()
+
+    async def _settle_used_up(self) -> None:
+        """Settle kept answers of which every readable song has its row by now."""
+        serves = {
+            request_id: {song.song_id for song, _ in _read_kept(kept)}
+            for request_id, kept in self._kept.items()
+        }
+        wanted = set().union(*serves.values())
+        there = await self._table.existing(self._pool, wanted) if wanted else set()
+        done = [request_id for request_id, song_ids in serves.items() if song_ids <= there]
+        if done:
+            await self._journal.settle(done)
+            for request_id in done:
+                del self._kept[request_id]
+
+    async def _account(self) -> None:
+        self._report.embedding_requests = self._embedder.embedding_requests
+        self._report.embedding_tokens = self._embedder.embedding_tokens
+        usd = cost_usd(self._client.embedding_model, prompt_tokens=self._embedder.embedding_tokens)
+        self._report.add_cost(usd)
+        self._report.rate_limited_requests = self._client.counts.rate_limited
+        self._report.finish()
+        await self._journal.spent_on_embeddings(usd)
+
+
+def _read_kept(kept: KeptAnswer) -> list[tuple[Song, Aboutness]]:
+    """The readable entries of a kept answer; reading it again costs nothing."""
+    try:
+        chat = read_chat_body(kept.answer)
+        read = read_answer(chat.content or "", Pack(kept.songs))
+    except UnparsableAnswer:
+        return []
+    return [(song, read.written[song.song_id]) for song in kept.songs if song.song_id in read.written]
+
+
+def _first(faults: BaseExceptionGroup[GlobalFault]) -> GlobalFault:
+    inner = faults.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,55 @@
+"""The acceptance criteria as asset checks on song_aboutness, all six from one look at the table.
+
+They are unpartitioned: each speaks of the whole asset, so a later range cannot hide an older failure.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from aboutness_assets.assets import song_aboutness
+from aboutness_assets.database.criteria import TEXT_CRITERIA
+from aboutness_assets.interruption import run_until_interrupted
+from aboutness_assets.presentation import verdict_result
+from aboutness_assets.resources import SettingsResource
+from aboutness_assets.runs import hold_criteria
+
+FAIL_RUN_TAG = "aboutness/fail_run_on_failed_check"
+"""Tag of a job whose run is to fail with a check of severity ERROR; elsewhere a failed check only shows."""
+
+_DESCRIPTIONS = {
+    **{name: f"No new row has: {violated}." for name, violated in TEXT_CRITERIA.items()},
+    "old_style_rows_untouched": "Every old-style row is byte for byte as it was when first seen.",
+    "ready_to_enable": "At least half of the catalogue has a row and every other criterion holds.",
+}
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(name, asset=song_aboutness, description=description)
+        for name, description in _DESCRIPTIONS.items()
+    ],
+    can_subset=True,
+)
+def acceptance_checks(
+    context: dg.AssetCheckExecutionContext, settings: SettingsResource
+) -> Iterator[dg.AssetCheckResult]:
+    """Hold song_aboutness against its acceptance criteria."""
+    run = context.op_execution_context
+    range_key = run.partition_key if run.has_partition_key and _all_passed(context.instance) else None
+    selected = {key.name for key in context.selected_asset_check_keys}
+    verdicts = run_until_interrupted(hold_criteria(settings.load(), range_key))
+    results = [
+        verdict_result(verdict, song_aboutness.key) for verdict in verdicts if verdict.name in selected
+    ]
+    yield from results
+    failed = [r.check_name for r in results if not r.passed and r.severity == dg.AssetCheckSeverity.ERROR]
+    if failed and FAIL_RUN_TAG in run.run_tags:
+        raise dg.Failure(f"These checks failed: {', '.join(map(str, failed))}.", allow_retries=False)
+
+
+def _all_passed(instance: dg.DagsterInstance) -> bool:
+    """Whether the last verdict on every criterion but the coverage was a pass."""
+    keys = [dg.AssetCheckKey(song_aboutness.key, name) for name in _DESCRIPTIONS if name != "ready_to_enable"]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    return all(key in latest and latest[key].status.value == "SUCCEEDED" for key in keys)

@@ -1,0 +1,71 @@
+"""What requests cost, and how many tokens a text is likely to be."""
+
+import re
+from dataclasses import dataclass
+from math import ceil
+
+# tiktoken downloads its vocabulary at run time, so tokens are estimated: OpenAI's rule of thumb is four
+# characters a token for English; other scripts need up to a token a character.
+_ASCII_CHARACTERS_A_TOKEN = 4
+
+# A chat request of ours (FACTS, "OpenAI API"): what never changes, then what each song adds.
+PROMPT_TOKENS_A_REQUEST = 400
+PROMPT_TOKENS_A_SONG = 20
+COMPLETION_TOKENS_A_SONG = 75
+# Two texts of at most 100 characters.
+EMBEDDING_TOKENS_A_SONG = 40
+
+_SNAPSHOT_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens."""
+
+    prompt: float
+    cached_prompt: float
+    completion: float
+
+
+# OpenAI's price list of November 2026 (FACTS), synchronous requests; Batch and Flex are half of it.
+PRICES = {
+    "gpt-6-luna": Price(0.10, 0.01, 0.50),
+    "text-embedding-3-small": Price(0.02, 0.02, 0.0),
+    # The endpoint of aboutness-local costs nothing.
+    "stand-in-writer": Price(0.0, 0.0, 0.0),
+    "stand-in-embedding": Price(0.0, 0.0, 0.0),
+}
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens that a text is likely to be: a quarter of its ASCII characters, rounded up, and all others."""
+    ascii_characters = len(text.encode("ascii", "ignore"))
+    return ceil(ascii_characters / _ASCII_CHARACTERS_A_TOKEN) + len(text) - ascii_characters
+
+
+def cost_usd(
+    model: str, *, prompt_tokens: int, cached_tokens: int = 0, completion_tokens: int = 0
+) -> float | None:
+    """US dollars for so many tokens of a model or of its dated snapshot; None for a model of unknown price.
+
+    cached_tokens are those among prompt_tokens that the provider read from its cache.
+    """
+    price = PRICES.get(_SNAPSHOT_DATE.sub("", model))
+    if price is None:
+        return None
+    return (
+        (prompt_tokens - cached_tokens) * price.prompt
+        + cached_tokens * price.cached_prompt
+        + completion_tokens * price.completion
+    ) / 1_000_000
+
+
+def estimate_usd(songs: int, *, pack_size: int, chat_model: str, embedding_model: str) -> float | None:
+    """US dollars that writing so many songs is likely to cost; None where a model's price is unknown."""
+    chat = cost_usd(
+        chat_model,
+        prompt_tokens=ceil(songs / pack_size) * PROMPT_TOKENS_A_REQUEST + songs * PROMPT_TOKENS_A_SONG,
+        completion_tokens=songs * COMPLETION_TOKENS_A_SONG,
+    )
+    embedding = cost_usd(embedding_model, prompt_tokens=songs * EMBEDDING_TOKENS_A_SONG)
+    return None if chat is None or embedding is None else chat + embedding

@@ -1,0 +1,234 @@
+"""The journal: every chat request before it is sent, every answer before it is read.
+
+What was answered and not settled has been paid for and not used; the next run uses it first, at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import LiteralString
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.errors import GlobalFault
+from aboutness_assets.songs import RequestKind, Song, SongId, Usage
+
+KEEP_DAYS = 30
+"""Settled entries older than this are trimmed at the end of a run."""
+
+KEEP_ENTRIES = 250_000
+"""Settled entries kept at most: about 4 KB each with a pack of 10, so the journal stays under about 1 GB."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answer that was paid for in an earlier run: the songs in the order of its keys, and the raw body."""
+
+    request_id: int
+    songs: tuple[Song, ...]
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Indeterminate:
+    """Requests that were in flight when a run died: they may have been paid for, at most ``usd_at_most``."""
+
+    requests: int
+    usd_at_most: float
+
+
+class Journal:
+    """The journal of one run."""
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool,
+        *,
+        service: str,
+        spender: str,
+        run_id: str,
+        range_key: str,
+        integer_ids: bool,
+        max_usd: float | None,
+    ) -> None:
+        self._pool = pool
+        self._integer_ids = integer_ids
+        self._service = service
+        self._spender = spender
+        self._run_id = run_id
+        self._range_key = range_key
+        self._max_usd = max_usd
+
+    async def intend(
+        self,
+        songs: Sequence[Song],
+        kind: RequestKind,
+        *,
+        model: str,
+        prompt_hash: str,
+        usd_at_most: float | None,
+    ) -> int:
+        """Record that a request is about to be sent; returns its request_id.
+
+        Raises GlobalFault when the request could take the spending over ABOUTNESS_MAX_USD.
+        """
+        async with self._pool.connection() as connection, connection.transaction():
+            if self._max_usd is not None:
+                await self._reserve(connection, usd_at_most)
+            cursor = await connection.execute(
+                "insert into aboutness_ops.chat_request"
+                " (service, spender, run_id, range_key, kind,"
+                " song_ids, songs, model, prompt_hash, usd_at_most)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning request_id",
+                [
+                    self._service,
+                    self._spender,
+                    self._run_id,
+                    self._range_key,
+                    kind,
+                    [str(song.song_id) for song in songs],
+                    Jsonb([[song.title, song.artist] for song in songs]),
+                    model,
+                    prompt_hash,
+                    usd_at_most,
+                ],
+            )
+            row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def answered(self, request_id: int, answer: bytes, usage: Usage, usd: float | None) -> None:
+        """Keep the raw answer of a request and what it used and cost, before anything is done with it."""
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(
+                "update aboutness_ops.chat_request set answered_at = clock_timestamp(), answer = %s,"
+                " prompt_tokens = %s, cached_tokens = %s, completion_tokens = %s, usd = %s"
+                " where request_id = %s returning usd_at_most",
+                [
+                    answer,
+                    usage.prompt_tokens,
+                    usage.cached_tokens,
+                    usage.completion_tokens,
+                    usd,
+                    request_id,
+                ],
+            )
+            row = await cursor.fetchone()
+            if self._max_usd is not None and row is not None:
+                await self._spend(connection, (usd or 0.0) - float(row[0] or 0.0))
+
+    async def unanswered(self, request_id: int, *, maybe_paid: bool) -> None:
+        """Settle a request that was given up without an answer; maybe_paid when it may have been billed."""
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(
+                "update aboutness_ops.chat_request set settled_at = clock_timestamp(), outcome = %s"
+                " where request_id = %s returning usd_at_most",
+                ["indeterminate" if maybe_paid else "no_answer", request_id],
+            )
+            row = await cursor.fetchone()
+            if self._max_usd is not None and row is not None and not maybe_paid:
+                await self._spend(connection, -float(row[0] or 0.0))
+
+    async def settle(self, request_ids: Sequence[int]) -> None:
+        """Mark answers as used: every song that they serve has its row."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "update aboutness_ops.chat_request set settled_at = clock_timestamp(), outcome = 'used'"
+                " where request_id = any(%s)",
+                [list(request_ids)],
+            )
+
+    async def kept_answers(self, songs: Sequence[Song]) -> list[KeptAnswer]:
+        """Answers of earlier runs to any of these songs that are paid for and not used, oldest first."""
+        return await self._kept("song_ids && %s", [str(song.song_id) for song in songs])
+
+    async def kept_answers_of_range(self) -> list[KeptAnswer]:
+        """Answers of earlier runs over this range that are paid for and not settled, oldest first."""
+        return await self._kept("range_key = %s", self._range_key)
+
+    async def _kept(self, condition: LiteralString, parameter: str | list[str]) -> list[KeptAnswer]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "select request_id, song_ids, songs, answer from aboutness_ops.chat_request"
+                " where service = %s and settled_at is null and answered_at is not null and run_id <> %s"
+                f" and {condition} order by request_id",
+                [self._service, self._run_id, parameter],
+            )
+            rows = await cursor.fetchall()
+        return [
+            KeptAnswer(
+                request_id,
+                tuple(
+                    Song(self._song_id(song_id), title, artist)
+                    for song_id, (title, artist) in zip(song_ids, titles, strict=True)
+                ),
+                bytes(answer),
+            )
+            for request_id, song_ids, titles, answer in rows
+        ]
+
+    async def bury_indeterminate(self) -> Indeterminate:
+        """Settle the requests of this range that were in flight when an earlier run died, and count them.
+
+        To be called by the holder of the range's lock only: nobody else can have one in flight then.
+        """
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "with dead as (update aboutness_ops.chat_request"
+                " set settled_at = clock_timestamp(), outcome = 'indeterminate'"
+                " where service = %s and range_key = %s and settled_at is null and answered_at is null"
+                " returning usd_at_most)"
+                " select count(*), coalesce(sum(usd_at_most), 0) from dead",
+                [self._service, self._range_key],
+            )
+            row = await cursor.fetchone()
+        assert row is not None
+        return Indeterminate(int(row[0]), float(row[1]))
+
+    async def spent_on_embeddings(self, usd: float | None) -> None:
+        """Add the cost of embedding requests to what this backfill has spent."""
+        if self._max_usd is not None and usd:
+            async with self._pool.connection() as connection:
+                await self._spend(connection, usd)
+
+    async def trim(self) -> int:
+        """Delete settled entries that are too old or too many; returns how many."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "delete from aboutness_ops.chat_request where settled_at < now() - make_interval(days => %s)"
+                " or settled_at < (select settled_at from aboutness_ops.chat_request"
+                " where settled_at is not null order by settled_at desc offset %s limit 1)",
+                [KEEP_DAYS, KEEP_ENTRIES],
+            )
+        return cursor.rowcount
+
+    async def _reserve(self, connection: AsyncConnection, usd_at_most: float | None) -> None:
+        if usd_at_most is None:
+            raise GlobalFault(
+                "ABOUTNESS_MAX_USD is set, but the price of ABOUTNESS_CHAT_MODEL is not known, "
+                "so the cap cannot be kept. Choose a model with a known price or unset the cap."
+            )
+        await self._spend(connection, usd_at_most)
+        cursor = await connection.execute(
+            "select usd from aboutness_ops.spend where spender = %s", [self._spender]
+        )
+        row = await cursor.fetchone()
+        if row is not None and float(row[0]) > float(self._max_usd or 0.0):
+            raise GlobalFault(
+                f"The next request could take this backfill over ABOUTNESS_MAX_USD = {self._max_usd} "
+                f"(spent or reserved so far: {float(row[0]) - usd_at_most:.4f} dollars). "
+                "What is paid for is kept. Raise the cap and run the failed partitions again to go on."
+            )
+
+    async def _spend(self, connection: AsyncConnection, usd: float) -> None:
+        await connection.execute(
+            "insert into aboutness_ops.spend (spender, usd) values (%s, %s)"
+            " on conflict (spender) do update set usd = spend.usd + excluded.usd",
+            [self._spender, usd],
+        )
+
+    def _song_id(self, song_id: str) -> SongId:
+        return int(song_id) if self._integer_ids else song_id

@@ -1,0 +1,32 @@
+"""The whole graph on one screen."""
+
+from typing import Any
+
+import dagster as dg
+
+from aboutness_assets.assets import song_aboutness, songs
+from aboutness_assets.checks import acceptance_checks
+from aboutness_assets.jobs import (
+    aboutness_checks,
+    aboutness_smoke,
+    song_aboutness_backfill,
+    sync_song_id_ranges,
+)
+from aboutness_assets.resources import settings_resource
+from aboutness_assets.sensors import song_id_ranges_in_step
+
+
+def build_defs(**resources: Any) -> dg.Definitions:
+    """The code location; a test may give resources of its own."""
+    return dg.Definitions(
+        assets=[songs, song_aboutness],
+        asset_checks=[acceptance_checks],
+        jobs=[sync_song_id_ranges, song_aboutness_backfill, aboutness_smoke, aboutness_checks],
+        sensors=[song_id_ranges_in_step],
+        resources={"settings": settings_resource(), **resources},
+        # A run is one process: a step of its own would cost 3 to 10 s a range (docs/design.md).
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

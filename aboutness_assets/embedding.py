@@ -1,0 +1,132 @@
+"""Texts become vectors, many a request, each checked before it is believed."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from aboutness_assets.cost import estimate_tokens
+from aboutness_assets.errors import GlobalFault, RequestRefused
+from aboutness_assets.openai_client import OpenAIClient, Vector
+
+# OpenAI's API reference, "Create embeddings": at most 2,048 inputs and 300,000 tokens in one request.
+MAX_TEXTS_A_REQUEST = 2_048
+MAX_TOKENS_A_REQUEST = 300_000
+
+_PROBE = "song"
+
+
+class Embedder:
+    """Embeds texts with the client's embedding model; ``check`` comes before the first ``embed``.
+
+    dimension: of the column that the vectors go to; None where it declares none: then the model's own.
+    embedding_requests, embedding_tokens: answered so far; tokens as the provider counted them.
+    """
+
+    def __init__(self, client: OpenAIClient, dimension: int | None) -> None:
+        self.embedding_requests = 0
+        self.embedding_tokens = 0
+        self._client = client
+        self._dimension = dimension
+        self._dimensions_to_send: int | None = None
+
+    async def check(self) -> int:
+        """The dimension of the vectors to come, found out with a tiny request or two.
+
+        Settles whether ``dimensions`` is sent: only where the model's own differs from the column's. Raises
+        GlobalFault where the model cannot fill the column; ProviderUnavailable.
+        """
+        own = await self._probe(None)
+        if self._dimension is None:
+            self._dimension = own
+        if own != self._dimension:
+            made = await self._probe(self._dimension)
+            if made != self._dimension:
+                raise self._wrong_dimension(made)
+            self._dimensions_to_send = self._dimension
+        return self._dimension
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector | None]:
+        """One vector for each text, by position: of the right dimension, finite, not all zero.
+
+        An unusable vector is asked for once more; None is a text that then still has none, or that the
+        provider refuses. Raises GlobalFault where the model now makes another dimension; ProviderUnavailable.
+        """
+        vectors: list[Vector | None] = []
+        for batch in _batches(texts):
+            vectors += await self._embed_batch(batch)
+        return vectors
+
+    async def _embed_batch(self, texts: Sequence[str]) -> list[Vector | None]:
+        try:
+            vectors, foreign = await self._ask(texts)
+            lacking = [position for position, vector in enumerate(vectors) if vector is None]
+            if lacking:
+                again, still_foreign = await self._ask([texts[position] for position in lacking])
+                # One text alone is no proof of another model: it is left without a vector.
+                if foreign and still_foreign and len(texts) > 1:
+                    raise self._wrong_dimension(still_foreign)
+                for position, vector in zip(lacking, again, strict=True):
+                    vectors[position] = vector
+            return vectors
+        except RequestRefused:
+            # One text may be what the provider refuses: halve until it stands alone, so that the others pass.
+            if len(texts) == 1:
+                return [None]
+            middle = len(texts) // 2
+            return await self._embed_batch(texts[:middle]) + await self._embed_batch(texts[middle:])
+
+    async def _ask(self, texts: Sequence[str]) -> tuple[list[Vector | None], int | None]:
+        """The usable vectors, and the dimension of the others where not one vector has the right one."""
+        found = await self._request(texts, self._dimensions_to_send)
+        sizes = {vector.size for vector in found if vector is not None}
+        usable = [vector if vector is None or vector.size == self._dimension else None for vector in found]
+        return usable, None if self._dimension in sizes else max(sizes, default=None)
+
+    async def _probe(self, dimensions: int | None) -> int:
+        """The dimension of the vector of one word, asked for with ``dimensions`` unless None."""
+        reason = "it answers with no usable vector"
+        for _ in range(2):
+            try:
+                [vector] = await self._request([_PROBE], dimensions)
+            except RequestRefused as refusal:
+                reason = str(refusal)
+                break
+            if vector is not None:
+                return vector.size
+        wanted = f"a vector of the columns' dimension, {dimensions}" if dimensions else "a vector"
+        raise GlobalFault(
+            f"The embedding model {self._client.embedding_model!r} does not make {wanted}: "
+            f"{reason.rstrip('.')}. Set ABOUTNESS_EMBEDDING_MODEL to one that does."
+        )
+
+    async def _request(self, texts: Sequence[str], dimensions: int | None) -> list[Vector | None]:
+        """One request; a vector that is not finite, or all zero, is none."""
+        answer = await self._client.embeddings(texts, dimensions, sum(map(estimate_tokens, texts)))
+        self.embedding_requests += 1
+        self.embedding_tokens += answer.tokens
+        return [
+            vector if vector is not None and np.isfinite(vector).all() and vector.any() else None
+            for vector in answer.vectors
+        ]
+
+    def _wrong_dimension(self, made: int) -> GlobalFault:
+        return GlobalFault(
+            f"The columns of song_aboutness hold vectors of {self._dimension} numbers, but the embedding "
+            f"model {self._client.embedding_model!r} makes {made}. Set ABOUTNESS_EMBEDDING_MODEL to a model "
+            "that makes vectors of the columns' dimension."
+        )
+
+
+def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cuts texts into requests that hold neither too many texts nor too many (estimated) tokens."""
+    start = tokens = 0
+    for position, text in enumerate(texts):
+        of_this = estimate_tokens(text)
+        if position > start and (
+            position - start == MAX_TEXTS_A_REQUEST or tokens + of_this > MAX_TOKENS_A_REQUEST
+        ):
+            yield texts[start:position]
+            start, tokens = position, 0
+        tokens += of_this
+    if start < len(texts):
+        yield texts[start:]

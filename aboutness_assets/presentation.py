@@ -1,0 +1,127 @@
+"""How reports and verdicts look in Dagster's UI: metadata of materializations and checks, column schemas."""
+
+import re
+from typing import Any
+
+import dagster as dg
+
+from aboutness_assets.acceptance import Verdict
+from aboutness_assets.report import Report
+
+FAILED_SONGS_SHOWN = 100
+"""Rows of the table of failed songs; all of them stand in the log."""
+
+_MARKDOWN = re.compile(r"([\\\\`*_{}\[\]<>()#+!|~&-])")
+
+
+def materialization_metadata(report: Report, chat_model: str, embedding_model: str) -> dict[str, Any]:
+    """The metadata of a materialization (CONTRACT: Dagster), numbers first."""
+    metadata: dict[str, Any] = {
+        "songs_in_range": report.songs_in_range,
+        "songs_written": report.songs_written,
+        "songs_skipped_existing": report.songs_skipped_existing,
+        "songs_failed": report.songs_failed,
+        "batch_requests": report.batch_requests,
+        "single_song_requests": report.single_song_requests,
+        "embedding_requests": report.embedding_requests,
+        "prompt_tokens": report.prompt_tokens,
+        "cached_tokens": report.cached_tokens,
+        "completion_tokens": report.completion_tokens,
+        "embedding_tokens": report.embedding_tokens,
+        "songs_per_second": round(report.songs_per_second, 3),
+        "answers_replayed": report.answers_replayed,
+        "indeterminate_requests": report.indeterminate_requests,
+        "indeterminate_usd_at_most": report.indeterminate_usd_at_most,
+        "rate_limited_requests": report.rate_limited_requests,
+        "dagster/row_count": report.songs_written + report.songs_skipped_existing,
+        "texts_by": chat_model,
+        "vectors_by": embedding_model,
+    }
+    if report.cost_usd is None:
+        metadata["cost_usd"] = dg.MetadataValue.null()
+    else:
+        metadata["cost_usd"] = report.cost_usd
+    if report.failed:
+        metadata["failed_songs"] = dg.MetadataValue.md(failed_songs_table(report))
+    if report.sample:
+        metadata["sample"] = dg.MetadataValue.md(sample_table(report))
+    return metadata
+
+
+def failed_songs_table(report: Report) -> str:
+    """The failed songs and why, as a Markdown table."""
+    lines = ["| song_id | cause | reason |", "|---|---|---|"]
+    lines += [
+        f"| {_cell(failure.song_id)} | {failure.cause} | {_cell(failure.reason)} |"
+        for failure in report.failed[:FAILED_SONGS_SHOWN]
+    ]
+    if len(report.failed) > FAILED_SONGS_SHOWN:
+        lines.append(f"\n… and {len(report.failed) - FAILED_SONGS_SHOWN} more, which stand in the log.")
+    return "\n".join(lines)
+
+
+def sample_table(report: Report) -> str:
+    """A few written texts, as a Markdown table."""
+    lines = ["| song_id | title | artist | emotions | moments |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {_cell(song.song_id)} | {_cell(song.title)} | {_cell(song.artist)}"
+        f" | {_cell(about.emotions_text)} ({about.emotions_confidence})"
+        f" | {_cell(about.moments_text)} ({about.moments_confidence}) |"
+        for song, about in report.sample
+    ]
+    return "\n".join(lines)
+
+
+def verdict_result(verdict: Verdict, asset_key: dg.AssetKey) -> dg.AssetCheckResult:
+    """An asset check's result. Too few rows is no defect, only not yet: ready_to_enable merely warns."""
+    only_not_yet = verdict.name == "ready_to_enable"
+    severity = dg.AssetCheckSeverity.WARN if only_not_yet else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(
+        asset_key=asset_key,
+        check_name=verdict.name,
+        passed=verdict.passed,
+        severity=severity,
+        description=verdict.description,
+        metadata=dict(verdict.details),
+    )
+
+
+def _cell(value: object) -> str:
+    """A value as inert Markdown: titles are data and must not render."""
+    text = "".join(character if character.isprintable() else " " for character in str(value)[:200])
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def _column(
+    name: str, kind: str, description: str, *, nullable: bool = False, unique: bool = False
+) -> dg.TableColumn:
+    return dg.TableColumn(
+        name,
+        kind,
+        description=description,
+        constraints=dg.TableColumnConstraints(nullable=nullable, unique=unique),
+    )
+
+
+SONGS_COLUMNS = dg.TableSchema(
+    columns=[
+        _column("song_id", "integer, bigint, text or uuid", "Primary key.", unique=True),
+        _column("title", "text", "Title as the service spells it.", nullable=True),
+        _column("artist", "text", "Artists, joined by ';'.", nullable=True),
+    ]
+)
+
+_CONFIDENCE = "low, medium or high: how well the model knows the song."
+
+ABOUTNESS_COLUMNS = dg.TableSchema(
+    columns=[
+        _column("song_id", "type of songs.song_id", "Primary key.", unique=True),
+        _column("emotions_text", "text", "What the song makes one feel; 1 to 100 characters."),
+        _column("emotions_confidence", "text", _CONFIDENCE, nullable=True),
+        _column("emotions_vector", "vector, halfvec or array", "Embedding of emotions_text.", nullable=True),
+        _column("moments_text", "text", "When and where one would play it; 1 to 100 characters."),
+        _column("moments_confidence", "text", _CONFIDENCE, nullable=True),
+        _column("moments_vector", "vector, halfvec or array", "Embedding of moments_text.", nullable=True),
+        _column("created_at", "timestamptz", "When the row was inserted; before the rollout: old-style."),
+    ]
+)

@@ -1,0 +1,240 @@
+"""The kinds of runs, each from settings to result: lay ranges, fill a range, smoke run, hold the criteria."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.acceptance import (
+    Criterion,
+    Verdict,
+    old_style_verdict,
+    ready_verdict,
+    smoke_criteria,
+    text_verdicts,
+)
+from aboutness_assets.backfill import Backfill
+from aboutness_assets.database import catalogue
+from aboutness_assets.database.aboutness_table import AboutnessTable, read_table
+from aboutness_assets.database.criteria import WHOLE_TABLE, count_violations, heap_bytes
+from aboutness_assets.database.journal import Journal
+from aboutness_assets.database.old_style import OldStyleComparison, compare_with_baseline, record_baseline
+from aboutness_assets.database.operations import exclusive_range, open_operations
+from aboutness_assets.database.service_url import open_service, service_conninfo
+from aboutness_assets.embedding import Embedder
+from aboutness_assets.errors import GlobalFault
+from aboutness_assets.openai_client import OpenAIClient
+from aboutness_assets.partitions import IdType, SongIdRange
+from aboutness_assets.report import Report
+from aboutness_assets.settings import Settings
+from aboutness_assets.songs import Song
+from aboutness_assets.throttle import Throttle
+
+SERVICE_POOL_SIZE = 6
+"""Connections to the service's Postgres in one process: one reads pages, four insert, one to spare."""
+
+SMOKE_SONGS = 50
+"""Songs of a smoke run (CONTRACT: aboutness_smoke)."""
+
+LOOK_AT_ALL_BELOW_BYTES = 256 * 2**20
+"""Up to this size of the main heap (about a million rows) a check after a range looks at the whole table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Who runs: the run, and whose spending it is (the backfill's id, or the run's own)."""
+
+    run_id: str
+    spender: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeResult:
+    """What a smoke run wrote, and how it stands the acceptance criteria."""
+
+    report: Report
+    criteria: list[Criterion]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every criterion holds."""
+        return all(criterion.passed for criterion in self.criteria)
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """The service's database and our own, both open and both as agreed."""
+
+    settings: Settings
+    pool: AsyncConnectionPool[AsyncConnection]
+    operations: AsyncConnectionPool[AsyncConnection]
+    table: AboutnessTable
+    id_type: IdType
+
+
+async def lay_ranges(settings: Settings, existing_keys: Iterable[str]) -> list[str]:
+    """The partition keys to add to those that exist, so that every song of the catalogue lies in a range."""
+    url = service_conninfo(settings.service_url())
+    async with url.pool(1) as pool, pool.connection() as connection:
+        return await catalogue.new_ranges(
+            connection, settings.songs_query, existing_keys, settings.range_size
+        )
+
+
+async def fill_range(settings: Settings, range_key: str, run: Run, log: logging.Logger) -> Report:
+    """Write a row for every song of the range that has none.
+
+    Raises SettingsError, InvalidPartitionKey, or GlobalFault when no song can survive.
+    """
+    async with _open(settings) as service:
+        song_id_range = SongIdRange.from_key(range_key, service.id_type)
+        async with exclusive_range(settings.operations_url(), service.table.service, range_key, log):
+            async with service.pool.connection() as connection:
+                songs, with_row = await catalogue.range_counts(
+                    connection, settings.songs_query, song_id_range
+                )
+            report = Report(songs_in_range=songs, songs_skipped_existing=with_row)
+            pages = catalogue.pages_without_row(service.pool, settings.songs_query, song_id_range)
+            return await _fill(service, pages, report, run, range_key, log)
+
+
+async def smoke(settings: Settings, run: Run, log: logging.Logger) -> SmokeResult:
+    """Write rows for the first songs without one, and hold them against the acceptance criteria.
+
+    Raises SettingsError, or GlobalFault when no song can survive.
+    """
+    async with (
+        _open(settings) as service,
+        exclusive_range(settings.operations_url(), service.table.service, None, log),
+    ):
+        async with service.pool.connection() as connection:
+            songs = await catalogue.songs_without_row(connection, settings.songs_query, SMOKE_SONGS)
+
+        async def one_page() -> AsyncIterator[list[Song]]:
+            if songs:
+                yield songs
+
+        report = await _fill(service, one_page(), Report(songs_in_range=len(songs)), run, "smoke", log)
+        async with service.pool.connection() as connection:
+            rows = await count_violations(
+                connection, settings.rollout_at, service.table.among([song.song_id for song in songs])
+            )
+        old_style = await _old_style(service)
+    return SmokeResult(report, smoke_criteria(report, rows, old_style, settings.pack_size))
+
+
+async def hold_criteria(settings: Settings, range_key: str | None = None) -> list[Verdict]:
+    """Hold song_aboutness against every criterion.
+
+    range_key: the range that was just written, where every criterion held before it was: as rows are only
+    ever inserted, a large table then need not be looked at whole again.
+    """
+    async with _open(settings) as service:
+        within, looked_at = WHOLE_TABLE, "the whole table"
+        async with service.pool.connection() as connection:
+            partly = range_key is not None and await heap_bytes(connection) > LOOK_AT_ALL_BELOW_BYTES
+            if range_key is not None and partly:
+                within = catalogue.within(SongIdRange.from_key(range_key, service.id_type))
+                looked_at = f"range {range_key}"
+            counts = await count_violations(connection, settings.rollout_at, within)
+            songs, rows = await (catalogue.estimated_coverage if partly else catalogue.coverage)(
+                connection, settings.songs_query
+            )
+        verdicts = text_verdicts(counts, looked_at)
+        verdicts.append(old_style_verdict(await _old_style(service)))
+        verdicts.append(ready_verdict(songs, rows, verdicts, estimated=partly))
+        return verdicts
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[_Service]:
+    url = service_conninfo(settings.service_url())
+    async with open_operations(settings.operations_url()) as operations, open_service(url) as pool:
+        async with pool.connection() as connection:
+            table = await read_table(connection)
+            id_type = await catalogue.id_type_of(connection, settings.songs_query)
+            if id_type != ("integer" if table.id_type == "bigint" else table.id_type):
+                raise GlobalFault(
+                    f"The songs' ids are {id_type}, those of song_aboutness {table.id_type}. "
+                    "Cast song_id in ABOUTNESS_SONGS_QUERY to the type that song_aboutness has."
+                )
+        service = _Service(settings, pool, operations, table, id_type)
+        async with pool.connection() as connection, operations.connection() as own:
+            await record_baseline(connection, own, service=table.service, rollout_at=settings.rollout_at)
+        yield service
+
+
+async def _fill(
+    service: _Service,
+    pages: AsyncIterator[list[Song]],
+    report: Report,
+    run: Run,
+    range_key: str,
+    log: logging.Logger,
+) -> Report:
+    settings = service.settings
+    log.info(
+        "%s: %d songs, %d of them have a row already. Texts by %s, vectors by %s.",
+        range_key,
+        report.songs_in_range,
+        report.songs_skipped_existing,
+        settings.chat_model,
+        settings.embedding_model,
+    )
+    api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    client = OpenAIClient(
+        api_key=api_key,
+        base_url=settings.openai_base_url,
+        chat_model=settings.chat_model,
+        reasoning_effort=settings.reasoning_effort,
+        embedding_model=settings.embedding_model,
+        request_timeout_seconds=settings.request_timeout,
+        chat_throttle=Throttle(
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            rate_limit_waits=settings.rate_limit_waits,
+            max_in_flight=settings.max_in_flight,
+        ),
+        embedding_throttle=Throttle(rate_limit_waits=settings.rate_limit_waits),
+        log=log,
+    )
+    journal = Journal(
+        service.operations,
+        service=service.table.service,
+        spender=run.spender,
+        run_id=run.run_id,
+        range_key=range_key,
+        integer_ids=service.id_type == "integer",
+        max_usd=settings.max_usd,
+    )
+    async with client:
+        backfill = Backfill(
+            client=client,
+            embedder=Embedder(client, service.table.dimension),
+            journal=journal,
+            table=service.table,
+            pool=service.pool,
+            report=report,
+            log=log,
+            pack_size=settings.pack_size,
+        )
+        await backfill.fill(pages)
+    await journal.trim()
+    log.info("%s: %s", range_key, report.summary())
+    return report
+
+
+async def _old_style(service: _Service) -> OldStyleComparison:
+    async with service.pool.connection() as connection, service.operations.connection() as own:
+        return await compare_with_baseline(
+            connection,
+            own,
+            service=service.table.service,
+            id_type=service.table.id_type,
+            rollout_at=service.settings.rollout_at,
+        )

@@ -1,0 +1,174 @@
+"""Every setting of the project: its name, type, bounds, default and meaning (CONTRACT: Settings)."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from aboutness_assets.errors import SettingsError
+
+NOT_SET = (
+    "{name} is not set. Set it to the URL of {what}, or put aboutness-local before the command "
+    "to run it in the embedded environment, as in: aboutness-local dagster dev"
+)
+
+
+class Settings(BaseSettings):
+    """The settings in force: what the caller gives, else the environment, else the default."""
+
+    model_config = SettingsConfigDict(
+        populate_by_name=True, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    database_url: SecretStr | None = Field(
+        None,
+        alias="DATABASE_URL",
+        description="The service's Postgres with songs and song_aboutness. A Prisma URL works as it is.",
+    )
+    dagster_pg_url: SecretStr | None = Field(
+        None,
+        alias="DAGSTER_PG_URL",
+        description="Our own Postgres: Dagster's storage and, in its schema aboutness_ops, what we remember.",
+    )
+    openai_api_key: SecretStr | None = Field(
+        None, alias="OPENAI_API_KEY", description="Key of the OpenAI-compatible endpoint."
+    )
+    openai_base_url: str | None = Field(
+        None,
+        alias="OPENAI_BASE_URL",
+        description="Base URL of any OpenAI-compatible endpoint; empty: OpenAI's.",
+    )
+    chat_model: str = Field(
+        "gpt-6-luna",
+        alias="ABOUTNESS_CHAT_MODEL",
+        min_length=1,
+        description="The model that writes the texts.",
+    )
+    reasoning_effort: str = Field(
+        "none",
+        alias="ABOUTNESS_REASONING_EFFORT",
+        description="Reasoning effort of the chat model; empty: not sent.",
+    )
+    embedding_model: str = Field(
+        "text-embedding-3-small",
+        alias="ABOUTNESS_EMBEDDING_MODEL",
+        min_length=1,
+        description="The model that embeds the texts; its dimension follows the table's columns.",
+    )
+    pack_size: int = Field(
+        10, alias="ABOUTNESS_PACK_SIZE", ge=1, le=100, description="Songs in one chat request."
+    )
+    range_size: int = Field(
+        1000,
+        alias="ABOUTNESS_RANGE_SIZE",
+        ge=1,
+        le=10_000_000,
+        description="Songs in one partition when ranges are first laid.",
+    )
+    songs_query: str = Field(
+        "select song_id, title, artist from songs",
+        alias="ABOUTNESS_SONGS_QUERY",
+        min_length=1,
+        description="A SELECT that yields song_id, title, artist; it is used as a subquery.",
+    )
+    rollout_at: datetime = Field(
+        datetime(2026, 2, 20, tzinfo=UTC),
+        alias="ABOUTNESS_ROLLOUT_AT",
+        description="ISO time (UTC where it names no zone); rows created before it are old-style rows.",
+    )
+    rate_limit_waits: Annotated[tuple[float, ...], NoDecode] = Field(
+        (15.0, 30.0),
+        alias="ABOUTNESS_RATE_LIMIT_WAITS",
+        min_length=1,
+        description="Seconds to wait after the first, second … 429 that names no time, as in 15,30.",
+    )
+    request_timeout: float = Field(
+        120, alias="ABOUTNESS_REQUEST_TIMEOUT", gt=0, le=3600, description="Seconds for one HTTP request."
+    )
+    max_in_flight: int = Field(
+        0,
+        alias="ABOUTNESS_MAX_IN_FLIGHT",
+        ge=0,
+        le=512,
+        description="Chat requests in flight in one process at most; 0: as many as limit x latency asks for.",
+    )
+    requests_per_minute: int = Field(
+        0,
+        alias="ABOUTNESS_REQUESTS_PER_MINUTE",
+        ge=0,
+        description="The account's chat requests a minute; 0: learn them from the response headers.",
+    )
+    tokens_per_minute: int = Field(
+        0,
+        alias="ABOUTNESS_TOKENS_PER_MINUTE",
+        ge=0,
+        description="The account's chat tokens a minute; 0: learn them from the response headers.",
+    )
+    max_usd: float | None = Field(
+        None,
+        alias="ABOUTNESS_MAX_USD",
+        ge=0,
+        description="Hard cap on what one backfill may spend; empty: none.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, given: Any) -> Any:
+        meaningful_when_empty = ("reasoning_effort", "ABOUTNESS_REASONING_EFFORT")
+        return {name: value for name, value in given.items() if value != "" or name in meaningful_when_empty}
+
+    @field_validator("rollout_at")
+    @classmethod
+    def _in_utc(cls, value: datetime) -> datetime:
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+    @field_validator("rate_limit_waits", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("rate_limit_waits")
+    @classmethod
+    def _not_negative(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= seconds <= 3600 for seconds in value):
+            raise ValueError("each wait must lie between 0 and 3600 seconds")
+        return value
+
+    def service_url(self) -> str:
+        """DATABASE_URL as the user wrote it. Raises SettingsError when it is not set."""
+        if self.database_url is None:
+            raise SettingsError(NOT_SET.format(name="DATABASE_URL", what="the service's Postgres"))
+        return self.database_url.get_secret_value()
+
+    def operations_url(self) -> str:
+        """DAGSTER_PG_URL as the user wrote it. Raises SettingsError when it is not set."""
+        if self.dagster_pg_url is None:
+            raise SettingsError(NOT_SET.format(name="DAGSTER_PG_URL", what="a Postgres of our own"))
+        return self.dagster_pg_url.get_secret_value()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force; an override that is None counts as not given.
+
+    Raises SettingsError, one sentence a wrong setting, never with the value of it.
+    """
+    try:
+        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as invalid:
+        raise SettingsError(" ".join(_sentence(error) for error in invalid.errors())) from None
+    if settings.rollout_at > datetime.now(UTC):
+        raise SettingsError(
+            f"ABOUTNESS_ROLLOUT_AT is {settings.rollout_at.isoformat()}, which is still to come: "
+            "every new row would count as old-style. Set it to when the new style was introduced."
+        )
+    return settings
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "A setting"
+    field = Settings.model_fields.get(name)
+    variable = field.alias if field is not None and field.alias else name
+    return f"{variable}: {error['msg']}."
