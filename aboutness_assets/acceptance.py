@@ -122,8 +122,25 @@ def smoke_criteria(
 
 def acceptance_table(criteria: Sequence[Criterion]) -> str:
     """The criteria as a plain-text table for a log."""
-    head = ("criterion", "threshold", "measured", "pass")
-    lines = [head, *((c.name, c.threshold, c.measured, "yes" if c.passed else "NO") for c in criteria)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    text = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join([text[0], "-+-".join("-" * width for width in widths), *text[1:]])
+    return _table(
+        ("criterion", "threshold", "measured", "pass"),
+        [(c.name, c.threshold, c.measured, _yes(c.passed)) for c in criteria],
+    )
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as a plain-text table for a log."""
+    return _table(("check", "measured", "pass"), [(v.name, v.description, _yes(v.passed)) for v in verdicts])
+
+
+def _yes(passed: bool) -> str:
+    return "yes" if passed else "NO"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = [
+        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]
+    return "\n".join([lines[0], "-+-".join("-" * width for width in widths), *lines[1:]])

@@ -162,6 +162,8 @@ class Backfill:
 
         async def before_sending() -> None:
             nonlocal request_id
+            if sent.is_set():
+                return
             request_id = await self._journal.intend(
                 pack.songs,
                 kind,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from aboutness_assets.acceptance import verdict_table
 from aboutness_assets.assets import song_aboutness
 from aboutness_assets.database.criteria import TEXT_CRITERIA
 from aboutness_assets.interruption import run_until_interrupted
@@ -42,6 +43,7 @@ def acceptance_checks(
     results = [
         verdict_result(verdict, song_aboutness.key) for verdict in verdicts if verdict.name in selected
     ]
+    context.log.info("Acceptance table\n%s", verdict_table(verdicts))
     yield from results
     failed = [r.check_name for r in results if not r.passed and r.severity == dg.AssetCheckSeverity.ERROR]
     if failed and FAIL_RUN_TAG in run.run_tags:

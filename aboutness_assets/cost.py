@@ -33,7 +33,7 @@ PRICES = {
     "text-embedding-3-small": Price(0.02, 0.02, 0.0),
     # The endpoint of aboutness-local costs nothing.
     "stand-in-writer": Price(0.0, 0.0, 0.0),
-    "stand-in-embedding": Price(0.0, 0.0, 0.0),
+    "stand-in-wordllama": Price(0.0, 0.0, 0.0),
 }
 
 

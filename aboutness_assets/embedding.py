@@ -35,11 +35,17 @@ class Embedder:
         Settles whether ``dimensions`` is sent: only where the model's own differs from the column's. Raises
         GlobalFault where the model cannot fill the column; ProviderUnavailable.
         """
-        own = await self._probe(None)
+        try:
+            own = await self._probe(None)
+        except RequestRefused as refusal:
+            raise self._no_vector(str(refusal)) from refusal
         if self._dimension is None:
             self._dimension = own
         if own != self._dimension:
-            made = await self._probe(self._dimension)
+            try:
+                made = await self._probe(self._dimension)
+            except RequestRefused:
+                made = own  # the model has one dimension only
             if made != self._dimension:
                 raise self._wrong_dimension(made)
             self._dimensions_to_send = self._dimension
@@ -84,20 +90,11 @@ class Embedder:
 
     async def _probe(self, dimensions: int | None) -> int:
         """The dimension of the vector of one word, asked for with ``dimensions`` unless None."""
-        reason = "it answers with no usable vector"
         for _ in range(2):
-            try:
-                [vector] = await self._request([_PROBE], dimensions)
-            except RequestRefused as refusal:
-                reason = str(refusal)
-                break
+            [vector] = await self._request([_PROBE], dimensions)
             if vector is not None:
                 return vector.size
-        wanted = f"a vector of the columns' dimension, {dimensions}" if dimensions else "a vector"
-        raise GlobalFault(
-            f"The embedding model {self._client.embedding_model!r} does not make {wanted}: "
-            f"{reason.rstrip('.')}. Set ABOUTNESS_EMBEDDING_MODEL to one that does."
-        )
+        raise self._no_vector("its answers hold none that is finite and not all zero.")
 
     async def _request(self, texts: Sequence[str], dimensions: int | None) -> list[Vector | None]:
         """One request; a vector that is not finite, or all zero, is none."""
@@ -108,6 +105,12 @@ class Embedder:
             vector if vector is not None and np.isfinite(vector).all() and vector.any() else None
             for vector in answer.vectors
         ]
+
+    def _no_vector(self, reason: str) -> GlobalFault:
+        return GlobalFault(
+            f"The embedding model {self._client.embedding_model!r} makes no vector: {reason} "
+            "Set ABOUTNESS_EMBEDDING_MODEL to one that does."
+        )
 
     def _wrong_dimension(self, made: int) -> GlobalFault:
         return GlobalFault(

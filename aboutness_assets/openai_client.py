@@ -29,6 +29,7 @@ from aboutness_assets.errors import (
     UnparsableAnswer,
 )
 from aboutness_assets.rate_limit_headers import retry_after
+from aboutness_assets.songs import Usage
 from aboutness_assets.throttle import MAX_PAUSE_SECONDS, Pause, Throttle
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -51,15 +52,6 @@ _SECRET = re.compile(r"\bsk-[\w*.-]{4,}|\bBearer\s+\S+", re.IGNORECASE)
 
 class ContentFiltered(RequestRefused):
     """The provider's content filter refused the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as the provider counted them, 0 where it did not say; prompt_tokens include cached_tokens."""
-
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +203,12 @@ class OpenAIClient:
         messages: Sequence[Mapping[str, Any]],
         response_format: Mapping[str, Any],
         estimated_tokens: int,
+        before_sending: Callable[[], Awaitable[None]] | None = None,
     ) -> bytes:
         """The raw body of the answer: a JSON object with ``choices``, to be read by ``read_chat_body``.
 
-        estimated_tokens: prompt and completion. An endpoint that refuses response_format is asked for a
+        estimated_tokens: prompt and completion. before_sending is awaited each time that a request is let go
+        and has not left yet. An endpoint that refuses response_format is asked for a
         json_object from then on, one that refuses reasoning_effort is no longer sent it.
 
         Raises RequestRefused (ContentFiltered), ProviderUnavailable, GlobalFault.
@@ -234,6 +228,7 @@ class OpenAIClient:
                     body,
                     estimated_tokens,
                     _accept_chat,
+                    before_sending,
                 )
             except _BadRequest as refusal:
                 if not self._give_way(refusal.provider_text, body):
@@ -269,12 +264,15 @@ class OpenAIClient:
         body: Mapping[str, Any],
         estimated_tokens: int,
         accept: Callable[[bytes], "_Accepted[T]"],
+        before_sending: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
         throttle = self._throttles[kind]
         failures = 0
         async with throttle.slot():
             while True:
                 sent_at = await throttle.reserve(estimated_tokens)
+                if before_sending is not None:
+                    await before_sending()
                 self._count_sent(kind)
                 reply = await self._exchange(create, body)
                 if reply.status == 429 and not self._waiting_is_useless(reply):
@@ -303,7 +301,12 @@ class OpenAIClient:
                         f"One {kind} request failed {failures} times in a row, at last with {trouble}. "
                         "Run it again when the provider is well."
                     )
-                await asyncio.sleep(self._backoff(failures, reply.headers))
+                wait = self._backoff(failures, reply.headers)
+                self._log.info(
+                    "One %s request met %s. It is sent again in %.3g s, %d times more at most.",
+                    *(kind, trouble, wait, MAX_ATTEMPTS - failures),
+                )
+                await asyncio.sleep(wait)
                 self.counts.retries += 1
 
     async def _exchange(self, create: Callable[..., Awaitable[Any]], body: Mapping[str, Any]) -> "_Reply":

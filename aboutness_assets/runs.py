@@ -25,7 +25,7 @@ from aboutness_assets.database.criteria import WHOLE_TABLE, count_violations, he
 from aboutness_assets.database.journal import Journal
 from aboutness_assets.database.old_style import OldStyleComparison, compare_with_baseline, record_baseline
 from aboutness_assets.database.operations import exclusive_range, open_operations
-from aboutness_assets.database.service_url import open_service, service_conninfo
+from aboutness_assets.database.service import open_service
 from aboutness_assets.embedding import Embedder
 from aboutness_assets.errors import GlobalFault
 from aboutness_assets.openai_client import OpenAIClient
@@ -79,8 +79,7 @@ class _Service:
 
 async def lay_ranges(settings: Settings, existing_keys: Iterable[str]) -> list[str]:
     """The partition keys to add to those that exist, so that every song of the catalogue lies in a range."""
-    url = service_conninfo(settings.service_url())
-    async with url.pool(1) as pool, pool.connection() as connection:
+    async with open_service(settings.service_url(), 1) as pool, pool.connection() as connection:
         return await catalogue.new_ranges(
             connection, settings.songs_query, existing_keys, settings.range_size
         )
@@ -153,8 +152,10 @@ async def hold_criteria(settings: Settings, range_key: str | None = None) -> lis
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[_Service]:
-    url = service_conninfo(settings.service_url())
-    async with open_operations(settings.operations_url()) as operations, open_service(url) as pool:
+    async with (
+        open_service(settings.service_url(), SERVICE_POOL_SIZE) as pool,
+        open_operations(settings.operations_url()) as operations,
+    ):
         async with pool.connection() as connection:
             table = await read_table(connection)
             id_type = await catalogue.id_type_of(connection, settings.songs_query)

@@ -33,7 +33,7 @@ class Aboutness:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one chat request used, in tokens; cached tokens are among the prompt tokens."""
+    """Tokens as the provider counted them, 0 where it did not say; cached ones are prompt tokens too."""
 
     prompt_tokens: int
     cached_tokens: int

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from psycopg import AsyncConnection, errors, sql
 from psycopg_pool import AsyncConnectionPool
 
+from aboutness_assets.database.service import first_line
 from aboutness_assets.database.vectors import VectorKind, encode, register
 from aboutness_assets.errors import GlobalFault
 from aboutness_assets.songs import Aboutness, FailedSong, SongId
@@ -110,7 +111,7 @@ class AboutnessTable:
         except (errors.DataError, errors.IntegrityError, errors.RaiseException) as refused:
             if len(rows) == 1:
                 failure = FailedSong(
-                    rows[0].song_id, "insert", f"Postgres refused the row: {_message(refused)}"
+                    rows[0].song_id, "insert", f"Postgres refused the row: {first_line(refused)}"
                 )
                 return Inserted(failed=[failure])
         total = Inserted()
@@ -145,14 +146,14 @@ class AboutnessTable:
                 if attempt == INSERT_ATTEMPTS:
                     raise GlobalFault(
                         f"The service's Postgres (DATABASE_URL) did not take rows in {attempt} attempts: "
-                        f"{_message(lost)}. The answers are kept; run the partition again when it is back."
+                        f"{first_line(lost)}. The answers are kept; run the partition again when it is back."
                     ) from None
                 wait = INSERT_BACKOFF_SECONDS * 2 ** (attempt - 1)
-                log.warning("Inserting failed (%s); next attempt in %.0f s.", _message(lost), wait)
+                log.warning("Inserting failed (%s); next attempt in %.0f s.", first_line(lost), wait)
                 await asyncio.sleep(wait)
             except psycopg.Error as fault:
                 raise GlobalFault(
-                    f"No row can be inserted into song_aboutness: {_message(fault)}. "
+                    f"No row can be inserted into song_aboutness: {first_line(fault)}. "
                     "The rights that are needed stand in docs/operating.md."
                 ) from None
         raise AssertionError("the last attempt either returns or raises")
@@ -269,9 +270,3 @@ async def _dimension_of_rows(connection: AsyncConnection, kind: VectorKind) -> i
 
 def _song_id(value: Any) -> SongId:
     return value if isinstance(value, int) else str(value)
-
-
-def _message(error: psycopg.Error) -> str:
-    """Postgres' own first line, without the row's values that a DETAIL would show."""
-    primary = error.diag.message_primary or str(error) or type(error).__name__
-    return primary.strip().splitlines()[0].rstrip(".")

@@ -5,7 +5,8 @@ only ever used as a subquery. Ids are compared and ordered by Postgres alone, as
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import LiteralString
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -216,10 +217,11 @@ async def pages_without_row(
     """
     after: SongId | None = None
     while True:
-        within, parameters = _within(song_id_range, after)
+        condition, parameters = _beyond(song_id_range, after)
         async with pool.connection() as connection:
             cursor = await connection.execute(
-                _PAGE.format(songs=_subquery(songs_query), within=within), parameters | {"limit": page_size}
+                _PAGE.format(songs=_subquery(songs_query), within=condition),
+                parameters | {"limit": page_size},
             )
             rows = await cursor.fetchall()
         page = [_song(song_id, title, artist) for song_id, title, artist, has_row in rows if not has_row]
@@ -241,14 +243,27 @@ async def range_counts(
     connection: AsyncConnection, songs_query: str, song_id_range: SongIdRange
 ) -> tuple[int, int]:
     """How many songs a range has, and how many of them have a row."""
-    within, parameters = _within(song_id_range)
-    statement = _RANGE_COUNTS.format(songs=_subquery(songs_query), within=within)
+    condition, parameters = _beyond(song_id_range, after=None)
+    statement = _RANGE_COUNTS.format(songs=_subquery(songs_query), within=condition)
     return await _two_counts(connection, statement, parameters)
 
 
 async def coverage(connection: AsyncConnection, songs_query: str) -> tuple[int, int]:
     """How many songs the whole catalogue has, and how many of them have a row; reads all ids of both."""
     return await _two_counts(connection, _COVERAGE.format(songs=_subquery(songs_query)), {})
+
+
+async def estimated_coverage(connection: AsyncConnection, songs_query: str) -> tuple[int, int]:
+    """About how many songs and rows there are, as Postgres plans with; reads neither table."""
+    songs = await _planned_rows(connection, _subquery(songs_query))
+    return songs, await _planned_rows(connection, sql.SQL("song_aboutness"))
+
+
+async def _planned_rows(connection: AsyncConnection, relation: sql.Composable) -> int:
+    statement = sql.SQL("explain (format json) select from {} as s").format(relation)
+    row = await (await connection.execute(statement, {})).fetchone()
+    assert row is not None
+    return int(row[0][0]["Plan"]["Plan Rows"])
 
 
 async def _two_counts(
@@ -267,24 +282,38 @@ def _plain(song_id: object) -> SongId:
     return song_id if isinstance(song_id, int) else str(song_id)
 
 
-def _within(
-    song_id_range: SongIdRange, after: SongId | None = None
-) -> tuple[sql.Composed, dict[str, SongId]]:
+def within(song_id_range: SongIdRange) -> sql.Composed:
+    """The condition that ``song_id`` lies in the range, for a query that is run without parameters."""
+    ends = [(comparison, sql.Literal(bound)) for comparison, bound in _ends(song_id_range)]
+    return _condition("song_id", song_id_range.id_type, ends)
+
+
+def _beyond(song_id_range: SongIdRange, after: SongId | None) -> tuple[sql.Composed, dict[str, SongId]]:
     """The condition that ``s.song_id`` lies in the range, beyond ``after`` if given, and its parameters."""
-    from_where = (">=", song_id_range.lower) if after is None else (">", after)
-    to_where = ("<=" if song_id_range.id_type == "integer" else "<", song_id_range.upper)
+    ends = _ends(song_id_range, after)
+    placeholders = [(comparison, sql.Placeholder(f"end_{n}")) for n, (comparison, _) in enumerate(ends)]
+    parameters = {f"end_{n}": bound for n, (_, bound) in enumerate(ends)}
+    return _condition("s.song_id", song_id_range.id_type, placeholders), parameters
+
+
+def _ends(song_id_range: SongIdRange, after: SongId | None = None) -> list[tuple[LiteralString, SongId]]:
+    """What ``song_id`` has to be compared with; an open end is left out."""
+    ends: list[tuple[LiteralString, SongId | None]] = [
+        (">=", song_id_range.lower) if after is None else (">", after),
+        ("<=" if song_id_range.id_type == "integer" else "<", song_id_range.upper),
+    ]
+    return [(comparison, bound) for comparison, bound in ends if bound is not None]
+
+
+def _condition(
+    column: LiteralString, id_type: IdType, ends: Sequence[tuple[LiteralString, sql.Composable]]
+) -> sql.Composed:
     # A range without ends must not meet the ids that an outer join left null.
-    conditions: list[sql.Composable] = [sql.SQL("s.song_id is not null")]
-    parameters: dict[str, SongId] = {}
-    for name, (comparison, bound) in {"from": from_where, "to": to_where}.items():
-        if bound is not None:
-            conditions.append(
-                sql.SQL("s.song_id {} {}::{}").format(
-                    sql.SQL(comparison), sql.Placeholder(name), _CASTS[song_id_range.id_type]
-                )
-            )
-            parameters[name] = bound
-    return sql.SQL(" and ").join(conditions), parameters
+    conditions = [sql.SQL("{} is not null").format(sql.SQL(column))]
+    for comparison, bound in ends:
+        compared = sql.SQL("{} {} {}::{}")
+        conditions.append(compared.format(sql.SQL(column), sql.SQL(comparison), bound, _CASTS[id_type]))
+    return sql.SQL(" and ").join(conditions)
 
 
 def _subquery(songs_query: str) -> sql.Composable:

@@ -11,6 +11,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
+from aboutness_assets.database.service import first_line
 from aboutness_assets.errors import GlobalFault, SettingsError
 
 POOL_SIZE = 8
@@ -38,7 +39,7 @@ async def open_operations(url: str) -> AsyncIterator[AsyncConnectionPool]:
             await _lay_schema(first)
     except psycopg.OperationalError as unreachable:
         raise GlobalFault(
-            f"Our own Postgres (DAGSTER_PG_URL) cannot be used: {_first_line(unreachable)}. "
+            f"Our own Postgres (DAGSTER_PG_URL) cannot be used: {first_line(unreachable)}. "
             "Nothing was asked or written; start it, or set the URL of one that runs."
         ) from None
     pool = AsyncConnectionPool(
@@ -88,7 +89,3 @@ async def _lay_schema(connection: psycopg.AsyncConnection) -> None:
         if row is not None and not row[0]:
             statements = files("aboutness_assets.database").joinpath("operations.sql").read_text("utf-8")
             await connection.execute(statements.encode())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

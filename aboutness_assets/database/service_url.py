@@ -14,9 +14,10 @@ from psycopg import AsyncConnection, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.errors import SettingsError
+from aboutness_assets.errors import GlobalFault, SettingsError
 
 _PREPARE_AFTER = 5  # executions of one statement, psycopg's own default
+_CONNECT_TIMEOUT = 10  # seconds; Prisma's 5 are short for a serverless Postgres that has to wake up
 _POOL_TIMEOUT = 30.0  # seconds, psycopg_pool's own default
 _WITHOUT_END = 86_400.0  # seconds: Prisma's pool_timeout=0 waits for ever, psycopg_pool wants a number
 
@@ -88,6 +89,21 @@ class _ServicePool(AsyncConnectionPool[AsyncConnection]):
             yield connection
 
 
+@asynccontextmanager
+async def open_service(url: ServiceUrl, max_size: int) -> AsyncIterator[AsyncConnectionPool[AsyncConnection]]:
+    """An open pool; raises GlobalFault at once when nobody answers at DATABASE_URL or the role is refused."""
+    try:
+        await (await AsyncConnection.connect(url.conninfo)).close()
+    except psycopg.OperationalError as refused:
+        reason = str(refused).strip().partition("\n")[0]
+        raise GlobalFault(
+            f"The service's Postgres (DATABASE_URL) cannot be used: {reason}. Nothing was asked or written; "
+            "start it, or set the URL of one that runs."
+        ) from None
+    async with url.pool(max_size) as pool:
+        yield pool
+
+
 def service_conninfo(url: str) -> ServiceUrl:
     """Reads DATABASE_URL; raises SettingsError, which never shows the URL, as it may hold a password.
 
@@ -122,7 +138,7 @@ def service_conninfo(url: str) -> ServiceUrl:
     given = _query_parameters(query)
     try:
         parameters = conninfo_to_dict(f"postgresql://{credentials}{server}", **_libpq_parameters(given))
-        conninfo = make_conninfo("", **parameters)
+        conninfo = make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT} | parameters)
     except (psycopg.Error, ValueError):
         raise _malformed() from None
     # libpq would quote a wrong port, which may be a piece of an unencoded password, in its own error.

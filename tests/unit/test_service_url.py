@@ -38,7 +38,13 @@ def test_a_whole_prisma_url_is_understood() -> None:
     assert url.prepare_threshold is None
 
 
-def test_a_plain_url_leaves_the_choices_to_the_caller() -> None:
+def test_a_plain_url_leaves_the_choices_to_us() -> None:
+    assert parameters("postgres://u@h/db") == {
+        "user": "u",
+        "host": "h",
+        "dbname": "db",
+        "connect_timeout": "10",
+    }
     url = service_conninfo("postgres://u@h/db")
     assert (url.schema, url.connection_limit, url.transaction_pooler) == (None, None, False)
     assert url.prepare_threshold is not None

@@ -1,0 +1,61 @@
+"""Fixtures of all tests, each made when asked for: a Postgres, services on it, the stand-in endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from service_database import ServiceDatabase
+    from stand_in import StandIn
+
+    from aboutness_assets.local.postgres import EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A Postgres for the whole session; it forgets everything when the machine loses power."""
+    from aboutness_assets.local.postgres import EmbeddedPostgres
+
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), {"fsync": "off", "max_connections": "200"})
+    server.start()
+    yield server
+    server.reset()
+
+
+@pytest.fixture
+def make_service(postgres_server: EmbeddedPostgres) -> Iterator[Callable[..., ServiceDatabase]]:
+    """Makes services with the arguments of service_database.make_service; they are dropped after the test."""
+    from service_database import drop_service
+    from service_database import make_service as make_on
+
+    made: list[ServiceDatabase] = []
+
+    def make(**arguments: Any) -> ServiceDatabase:
+        made.append(make_on(postgres_server, **arguments))
+        return made[-1]
+
+    yield make
+    for service in made:
+        drop_service(postgres_server, service)
+
+
+@pytest.fixture(scope="session")
+def stand_in_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """The endpoint of the whole session; its vectors have 8 numbers unless a request says otherwise."""
+    from stand_in import StandIn
+
+    from aboutness_assets.local.endpoint_process import EndpointProcess
+
+    process = EndpointProcess(tmp_path_factory.mktemp("endpoint"), dimension=8).start()
+    yield StandIn(process)
+    process.reset()
+
+
+@pytest.fixture
+def stand_in(stand_in_of_session: StandIn) -> StandIn:
+    """The stand-in endpoint, honest, unlimited and without memory."""
+    stand_in_of_session.reset()
+    return stand_in_of_session
