@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from aboutness_assets.local.postgres import EmbeddedPostgres
-from aboutness_assets.local.service_tables import create_role, forbid_ddl, lay_service_tables
+from aboutness_assets.local.service_tables import create_operations_database, forbid_ddl, lay_service_tables
 
 SERVICE_ROLE = "music_service"
 OPERATIONS_ROLE = "operations"
@@ -39,13 +39,9 @@ def make_service(
     number = next(_numbers)
     service, operations = f"service_{number}", f"operations_{number}"
     with psycopg.connect(server.url(), autocommit=True) as admin:
-        create_role(admin, OPERATIONS_ROLE, server.password(OPERATIONS_ROLE))
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(service)))
-        admin.execute(
-            sql.SQL("create database {} owner {}").format(
-                sql.Identifier(operations), sql.Identifier(OPERATIONS_ROLE)
-            )
-        )
+        password = server.password(OPERATIONS_ROLE)
+        create_operations_database(admin, operations, role=OPERATIONS_ROLE, password=password)
     with psycopg.connect(server.url(service)) as admin:
         lay_service_tables(
             admin,

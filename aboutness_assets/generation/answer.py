@@ -55,7 +55,7 @@ def read_answer(content: str, pack: Pack) -> ReadAnswer:
     return answer
 
 
-# --- From characters to entries ------------------------------------------------------------------------
+# --- From characters to entries -------------------------------------------------------------------
 
 
 class _Ambiguous:
@@ -152,7 +152,7 @@ def _entries_in(content: str, keys: Collection[str]) -> dict[str, Any]:
     return found
 
 
-# --- From entries to texts -------------------------------------------------------------------------------
+# --- From entries to texts ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +196,10 @@ def _confidence(value: Any) -> Confidence | None:
     return next((confidence for confidence in get_args(Confidence) if confidence == spelling), None)
 
 
-# --- Whose entry is it? --------------------------------------------------------------------------------
+# --- Whose entry is it? ---------------------------------------------------------------------------
 
-# Measured on 114,000 real titles: see test_answer.py for what these catch and what they let pass.
+# Measured on 20,000 titles of a real catalogue in packs of ten: every swap is seen, and 91 % of titles
+# from elsewhere; of titles that lost brackets, accents, case or two letters, at most 1 in 1,000 is doubted.
 _SHORTENED = 0.9  # likeness of a spelling that lacks the end of the other: "(feat. …)", "- 2011 Remaster"
 _ALIKE = 0.8  # from here on an echo is taken for a spelling of another song's title
 _UNLIKE = 0.5  # below, it is no spelling of the song's own

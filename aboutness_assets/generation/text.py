@@ -14,7 +14,7 @@ MAX_CHARACTERS = 100
 
 _MAX_RAW_CHARACTERS = 2_000  # a text this long is cut before the costlier steps; a model was asked for 80
 
-# --- Characters that do not belong into a line of text ----------------------------------------------
+# --- Characters that do not belong into a line of text --------------------------------------------
 
 # Joiners shape words in scripts that are neither Latin-like nor East Asian, and hold emoji together.
 _JOINABLE = r"[[\p{L}\p{M}]--[\p{Latin}\p{Greek}\p{Cyrillic}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Common}\p{Inherited}]]"  # noqa: E501
@@ -55,7 +55,7 @@ def _comma_for_bullet(item: regex.Match[str]) -> str:
     return ", " if item.string[max(0, item.start() - 1) : item.start()].isalnum() else " "
 
 
-# --- Confidence tags -----------------------------------------------------------------------------------
+# --- Confidence tags ------------------------------------------------------------------------------
 
 _TAG_LEVEL = r"(?:very\s*)?(?:low|medium|moderate|high|\d{1,3}(?:\.\d+)?\s*%?|\.\d+)(?:\s*/\s*\d{1,3})?"
 _TAG_WORD = (
@@ -74,7 +74,6 @@ _TAG = regex.compile(
       | (?<!\w) {_TAG_WORD} \s* [:=] \s* {_TAG_LEVEL}\b \s* {_TAG_CLOSES}* \.?  # confidence: high
     )"""
 )
-
 
 _MARKS = regex.compile(r"[\p{Mn}\p{Me}\p{Cf}]+")
 
@@ -100,14 +99,14 @@ def _without_confidence_tags(text: str) -> str:
     kept_to = 0
     for tag in _TAG.finditer(folded):
         start, end = origins[tag.start()], origins[tag.end() - 1] + 1
-        if start < kept_to:  # one ligature that both ends a tag and begins the next
+        if start < kept_to:  # one ligature both ends a tag and begins the next
             continue
         kept += [text[kept_to:start], " " if text[end : end + 1].isalnum() else ""]
         kept_to = end
     return "".join([*kept, text[kept_to:]]).strip()
 
 
-# --- What a model puts around a text ---------------------------------------------------------------
+# --- What a model puts around a text --------------------------------------------------------------
 
 _EMPHASIS = (
     regex.compile(r"(\*\*\*|\*\*|___|__|~~|`+)(?=\S)(.+?)(?<=\S)\1"),
@@ -128,6 +127,7 @@ _LABEL = regex.compile(
     (?: \s*[:：=]\s* | \s[-–—]\s )"""
 )
 _WRAPPED = regex.compile(r"\A(?:\[([^\[\]]*)\]|\(([^()]*)\)|\{([^{}]*)\}|【([^【】]*)】)\Z")
+_COUNT = regex.compile(r"\s*[(\[]\d{1,3}\s*char(?:acter)?s?[)\]]\.?\Z")
 _TAIL = " ,;:、，；：،؛-–—*_~|\\/&=<([{（［【·•"
 
 
@@ -141,10 +141,11 @@ def _without_frame(text: str) -> str:
     text = _LEAD.sub("", text)
     text = _LABEL.sub("", text)
     text = _WRAPPED.sub(r"\1\2\3\4", text)
+    text = _COUNT.sub("", text)
     return text.rstrip(_TAIL)
 
 
-# --- Quotes ------------------------------------------------------------------------------------------
+# --- Quotes ---------------------------------------------------------------------------------------
 
 _DOUBLE_QUOTES, _SINGLE_QUOTES = '"“”„‟＂«»〝〞〟「」『』', "'‘’‚‛‹›＇`´"
 _QUOTES = frozenset(_DOUBLE_QUOTES + _SINGLE_QUOTES)
@@ -173,8 +174,8 @@ def _quote_partners(text: str) -> dict[int, int | None]:
         partners[index] = None
         if not _opens_quotation(text, index, bool(waiting)):
             if waiting:
-                partners[index] = waiting.pop()
-                partners[partners[index]] = index  # type: ignore[index]
+                opened = waiting.pop()
+                partners[index], partners[opened] = opened, index
         else:
             waiting.append(index)
     return partners
@@ -201,7 +202,7 @@ def _without_wrapping_quotes(text: str) -> str:
     return "".join(character for index, character in enumerate(text) if index not in dropped).strip()
 
 
-# --- Length ------------------------------------------------------------------------------------------
+# --- Length ---------------------------------------------------------------------------------------
 
 _UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー々〻]"
@@ -286,14 +287,14 @@ def _unclosed(text: str) -> int | None:
     return min(opened, default=None)
 
 
-# --- The rules -----------------------------------------------------------------------------------------
+# --- The rules ------------------------------------------------------------------------------------
 
 _LETTER = regex.compile(r"\p{L}")
 _NOT_KNOWN = regex.compile(
     r"""(?xi) \bas\san\sai\b
       | (?:\bnot|n['’]t|\bcannot|\bunable\sto)\s(?:know|recogni[sz]e|identify|determine|find)
         \s(?:this|the)\s(?:song|track|artist)
-      | \b(?:no|not\senough|insufficient)\s(?:information|data|details)\b"""
+      | \b(?:no|not\senough|insufficient)\s(?:information|data)\b"""
 )
 _PLACEHOLDERS = frozenset(
     "na nan none null nil undefined unknown unclear unsure unavailable notavailable "  # noqa: SIM905

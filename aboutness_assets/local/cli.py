@@ -79,7 +79,7 @@ def _run(command: list[str]) -> None:
 
 
 def _forget_libpq_settings() -> None:
-    """Drop PGHOSTADDR, PGOPTIONS and the like: they are about the caller's database and would bend our URLs."""
+    """Drop PGHOSTADDR, PGOPTIONS and the like: they speak of the caller's database and bend our URLs."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
 
@@ -91,7 +91,7 @@ def _refuse_dotenv(settings: Mapping[str, str]) -> None:
     if clashing := [name for name in dotenv_values(".env") if name in settings]:
         raise AboutnessError(
             f"{Path.cwd() / '.env'} sets {', '.join(clashing)}, and Dagster takes it before the environment: "
-            "the command would work on what it names. Run it in another directory, or rename the file meanwhile."
+            "the command would work on what it names. Run it in another directory, or rename .env meanwhile."
         )
 
 

@@ -17,7 +17,7 @@ from aboutness_assets.errors import AboutnessError
 from aboutness_assets.local.endpoint_process import EndpointProcess
 from aboutness_assets.local.lock import exclusive
 from aboutness_assets.local.postgres import EmbeddedPostgres
-from aboutness_assets.local.service_tables import create_role, forbid_ddl, lay_service_tables
+from aboutness_assets.local.service_tables import create_operations_database, forbid_ddl, lay_service_tables
 
 DIMENSION = 1536
 """Of the vectors in song_aboutness, as text-embedding-3-small has it."""
@@ -102,15 +102,9 @@ class LocalEnvironment:
 
     def _make_databases(self) -> None:
         with psycopg.connect(self._postgres.url(), autocommit=True) as admin:
-            existing = {name for (name,) in admin.execute("select datname from pg_database")}
-            if OPERATIONS not in existing:
-                create_role(admin, OPERATIONS_ROLE, self._postgres.password(OPERATIONS_ROLE))
-                admin.execute(
-                    sql.SQL("create database {} owner {}").format(
-                        sql.Identifier(OPERATIONS), sql.Identifier(OPERATIONS_ROLE)
-                    )
-                )
-            if SERVICE not in existing:
+            password = self._postgres.password(OPERATIONS_ROLE)
+            create_operations_database(admin, OPERATIONS, role=OPERATIONS_ROLE, password=password)
+            if not admin.execute("select 1 from pg_database where datname = %s", [SERVICE]).fetchone():
                 # Filled under another name, so that a database of the right name is a finished one.
                 unfinished = f"{SERVICE}_unfinished"
                 admin.execute(

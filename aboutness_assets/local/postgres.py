@@ -24,6 +24,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypedDict
 
+import psycopg
+
 from aboutness_assets.errors import AboutnessError
 from aboutness_assets.local.lock import exclusive
 
@@ -73,10 +75,18 @@ class EmbeddedPostgres:
         with exclusive(self._lock):
             if not (self._data / "PG_VERSION").exists():
                 self._lay_data_directory()
-            if self._postmaster() is None:
-                self._clear_away_what_a_kill_left()
-                self._launch()
-            self._wait_until_ready()
+            deadline = time.monotonic() + START_SECONDS
+            while not self._takes_connections():
+                if self._postmaster() is None:
+                    self._clear_away_what_a_kill_left()
+                    self._launch()
+                elif time.monotonic() > deadline:
+                    raise AboutnessError(
+                        f"The embedded Postgres in {self.directory} runs and takes no connections; "
+                        f"see {self._data / 'server.log'}."
+                    )
+                else:
+                    time.sleep(0.02)
         return self
 
     def url(self, database: str = "postgres", user: str = SUPERUSER) -> str:
@@ -164,6 +174,7 @@ class EmbeddedPostgres:
                 "initdb",
                 *("-D", target, "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password_file.name}"),
                 *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                *(["--no-sync"] if self._options.get("fsync") == "off" else []),
             )
         self._save(state)
         if in_place:
@@ -226,6 +237,7 @@ class EmbeddedPostgres:
         log = data / "server.log"
         for remaining in reversed(range(PORTS_TRIED)):
             state["port"] = free_port(state["port"])
+            self._save(state)
             settings = {
                 **self._options,
                 "listen_addresses": HOST,
@@ -241,7 +253,6 @@ class EmbeddedPostgres:
                 check=False,
             )
             if started:
-                self._save(state)
                 return
             written = log.read_bytes()[written_before:].decode(errors="replace") if log.exists() else ""
             if "could not bind" not in written or not remaining:
@@ -250,24 +261,22 @@ class EmbeddedPostgres:
                     + "\n".join(written.splitlines()[-10:])
                 )
 
-    def _wait_until_ready(self) -> None:
-        """Wait for a server whose starter was killed before it was ready, and believe its own port."""
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
-            # The lines of postmaster.pid: pid, directory, start time, port, socket, address, key, status.
-            if len(lines) >= 8 and lines[7].strip() == "ready":
-                break
-            if time.monotonic() > deadline:
-                raise AboutnessError(
-                    f"The embedded Postgres in {self.directory} is not ready after {START_SECONDS} seconds; "
-                    f"see {self._data / 'server.log'}."
-                )
-            time.sleep(0.02)
+    def _takes_connections(self) -> bool:
+        """Whether this server, and no other on its port, answers."""
         state = self._state()
-        if state["port"] != int(lines[3]):
-            state["port"] = int(lines[3])
-            self._save(state)
+        try:
+            with psycopg.connect(
+                host=HOST,
+                port=state["port"],
+                user=SUPERUSER,
+                password=state["passwords"][SUPERUSER],
+                dbname="postgres",
+                connect_timeout=5,
+            ) as connection:
+                answer = connection.execute("select current_setting('cluster_name')").fetchone()
+        except psycopg.Error:
+            return False
+        return answer == (state["cluster_name"],)
 
     def _stop(self, mode: str) -> bool:
         running = self._postmaster() is not None

@@ -1,6 +1,6 @@
-"""The service's two tables, its restricted role, and a ban on DDL, as CONTRACT and the tests want them.
+"""What an administrator does before the backfill runs: tables, roles and rights, as CONTRACT has them.
 
-Belongs here: what an administrator of the service would do. The project itself never creates or alters these.
+Of the local environment and the tests only. The backfill itself never creates or alters any of it.
 """
 
 import re
@@ -73,6 +73,18 @@ def create_role(admin: Connection, role: str, password: str) -> None:
             verb=sql.SQL("alter" if exists else "create"), role=sql.Identifier(role), verifier=verifier
         )
     )
+
+
+def create_operations_database(admin: Connection, name: str, *, role: str, password: str) -> None:
+    """Create a database of our own (DAGSTER_PG_URL) that belongs to role; an existing one is left as it is.
+
+    admin must be in autocommit mode.
+    """
+    create_role(admin, role, password)
+    database = sql.Identifier(name)
+    if not admin.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
+        admin.execute(sql.SQL("create database {} owner {}").format(database, sql.Identifier(role)))
+    admin.execute(sql.SQL("revoke all on database {} from public").format(database))
 
 
 def forbid_ddl(admin: Connection) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.catalogue import (
@@ -25,7 +26,7 @@ from aboutness_assets.database.catalogue import (
     songs_without_row,
     within,
 )
-from aboutness_assets.database.service_url import service_conninfo
+from aboutness_assets.database.service_url import open_service, service_conninfo
 from aboutness_assets.errors import GlobalFault, InvalidPartitionKey
 from aboutness_assets.partitions import LARGEST_ID, SMALLEST_ID, IdType, SongIdRange
 from aboutness_assets.songs import Song, SongId
@@ -500,6 +501,19 @@ async def test_the_schema_of_a_prisma_url_is_where_tables_are_looked_up(
             path = await (await connection.execute("show search_path")).fetchone()
             assert path is not None
             assert ("Music" in path[0]) == (not pooler)
+
+
+async def test_a_service_that_does_not_answer_is_a_fault_that_shows_no_password(make_service: Any) -> None:
+    url = make_service(id_type="integer").url
+    async with open_service(service_conninfo(url), max_size=2) as pool, pool.connection() as connection:
+        assert await id_type_of(connection, SONGS) == "integer"
+    refused = make_conninfo(url, dbname="no_such_database", password="s3cret")
+    parameters = conninfo_to_dict(refused)
+    nowhere = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parameters)
+    with pytest.raises(GlobalFault, match="DATABASE_URL") as caught:
+        async with open_service(service_conninfo(nowhere), max_size=2):
+            pass
+    assert "s3cret" not in str(caught.value)
 
 
 async def test_the_whole_catalogue_is_laid_and_read(open_catalogue: OpenCatalogue) -> None:

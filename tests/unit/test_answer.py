@@ -61,7 +61,7 @@ def causes(answer: ReadAnswer) -> dict[Any, str]:
     return {failed.song_id: failed.cause for failed in answer.rejected}
 
 
-# --- Forms -----------------------------------------------------------------------------------------------
+# --- Forms ----------------------------------------------------------------------------------------
 
 DOCUMENT = json.dumps({"songs": ENTRIES})
 LIST = [{"key": key, **texts} for key, texts in ENTRIES.items()]
@@ -200,7 +200,7 @@ def test_an_answer_that_is_cut_off_gives_what_was_whole_and_nothing_else(length:
     assert set(causes(answer).values()) <= {"missing"}
 
 
-# --- Entries ---------------------------------------------------------------------------------------------
+# --- Entries --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_text_that_is_given_twice_differently_is_not_chosen_from() -> None:
     assert causes(read_answer(twice, PACK)) == {12: "unusable_text"}
 
 
-# --- Whose entry? ----------------------------------------------------------------------------------------
+# --- Whose entry? ---------------------------------------------------------------------------------
 
 
 def echoing(**titles: Any) -> dict[str, Any]:
@@ -339,6 +339,11 @@ def test_a_title_that_is_echoed_loosely_or_not_at_all_is_tolerated(echo: Any) ->
 def test_an_echo_that_cannot_be_judged_is_no_reason_to_reject(title: str, echo: Any) -> None:
     pack = Pack((Song(1, title, "a"), IMAGINE))
     assert causes(read({"1": entry(0, title=echo), "2": entry(1, title="Imagine")}, pack)) == {}
+
+
+def test_an_echo_that_is_as_near_to_its_own_song_as_to_another_is_tolerated() -> None:
+    pack = Pack((HOME, Song(1, "Homes", "a")))
+    assert causes(read({"1": entry(0, title="Home"), "2": entry(1, title="Homes")}, pack)) == {}
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ def test_an_artist_is_known_in_any_case_and_in_any_company(one: str) -> None:
 
 
 def test_songs_without_an_artist_are_not_taken_for_one_artist() -> None:
-    songs = songs_of("", " ", ";", "")
-    assert list(packs_of(songs, 4)[0].songs) == songs
+    songs = songs_of("", " ", ";", "Alice", "")
+    assert list(packs_of(songs, 5)[0].songs) == songs
 
 
 def test_an_artist_who_fills_the_end_of_a_page_is_spread_over_its_packs() -> None:
@@ -86,6 +86,11 @@ def test_two_songs_of_one_title_do_not_share_a_pack() -> None:
     packs = packs_of(songs, 4)
     for pack in packs:
         assert sum("other" not in song.title for song in pack.songs) <= 1
+
+
+def test_a_song_that_changes_packs_keeps_its_place_in_the_order() -> None:
+    packs = packs_of(titled("a", "b", "Home", "Home"), 2)
+    assert [[song.song_id for song in pack.songs] for pack in packs] == [[1, 4], [2, 3]]
 
 
 def test_two_titles_of_signs_alone_are_one_only_when_they_are_the_same() -> None:

@@ -75,6 +75,12 @@ def test_a_title_arrives_as_it_is_whatever_it_says(title: str) -> None:
     ]
 
 
+def test_titles_and_artists_are_capped_and_made_sendable() -> None:
+    pack = Pack((Song(1, "t\0\ud800" * 300, "a\x1b\udfff" * 300),))
+    (song,) = json.loads(chat_messages(pack)[-1]["content"])["songs"]
+    assert song == {"key": "1", "title": "t" * 200, "artist": "a" * 120}
+
+
 def test_titles_outside_ascii_are_not_escaped_which_would_cost_tokens() -> None:
     assert "透明だった世界" in chat_messages(pack_of("透明だった世界"))[-1]["content"]
 
@@ -133,6 +139,13 @@ def test_one_song_more_is_more_tokens(pack: Pack, song: Song) -> None:
     fewer, more = estimated_tokens(pack), estimated_tokens(Pack((*pack.songs, song)))
     assert more[0] > fewer[0]
     assert more[1] >= fewer[1] + 75
+
+
+def test_every_part_of_a_request_counts() -> None:
+    prompt, _ = estimated_tokens(pack_of("a" * 100))
+    shorter, _ = estimated_tokens(pack_of("a" * 60))
+    assert prompt == shorter + 10
+    assert shorter > len(SYSTEM_PROMPT) / 4
 
 
 def test_a_character_outside_ascii_is_a_token_and_four_others_are_one() -> None:
