@@ -154,7 +154,7 @@ class Journal:
             cursor = await connection.execute(
                 "select request_id, song_ids, songs, answer from aboutness_ops.chat_request"
                 " where service = %s and settled_at is null and answered_at is not null and run_id <> %s"
-                f" and {condition} order by request_id",  # noqa: S608 - two fixed conditions
+                f" and {condition} order by request_id",
                 [self._service, self._run_id, parameter],
             )
             rows = await cursor.fetchall()

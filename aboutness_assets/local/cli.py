@@ -35,7 +35,7 @@ def main() -> None:
             _reset()
         else:
             _run(arguments)
-    except AboutnessError as error:
+    except (AboutnessError, OSError) as error:
         print(f"aboutness-local: {error}", file=sys.stderr)
         sys.exit(OWN_FAILURE)
     except KeyboardInterrupt:

@@ -133,8 +133,9 @@ class LocalEnvironment:
         self._dagster_home.mkdir(exist_ok=True)
         instance_config = _project_directory() / "dagster.yaml"
         link = self._dagster_home / "dagster.yaml"
-        link.unlink(missing_ok=True)
-        if instance_config.exists():
+        if link.is_symlink() and link.readlink() != instance_config:
+            link.unlink()
+        if instance_config.exists() and not link.is_symlink():
             link.symlink_to(instance_config)
 
 

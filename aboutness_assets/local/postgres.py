@@ -75,6 +75,7 @@ class EmbeddedPostgres:
         with exclusive(self._lock):
             if not (self._data / "PG_VERSION").exists():
                 self._lay_data_directory()
+            self._require_ownership()
             deadline = time.monotonic() + START_SECONDS
             while not self._takes_connections():
                 if self._postmaster() is None:
@@ -192,6 +193,14 @@ class EmbeddedPostgres:
                 shutil.rmtree(path)
         if self._data.is_symlink():
             self._data.unlink()
+
+    def _require_ownership(self) -> None:
+        owner, user = self._data.stat().st_uid, _system_user()
+        if owner != (user.pw_uid if user else os.geteuid()):
+            raise AboutnessError(
+                f"The embedded Postgres in {self.directory} was made by another user (uid {owner}). "
+                "Run this as that user, or run aboutness-local reset first."
+            )
 
     def _postmaster(self) -> int | None:
         pid = _postmaster_pid_in(self._data)

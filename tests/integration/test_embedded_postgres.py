@@ -168,6 +168,16 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     server.reset()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_server_that_another_user_made_is_not_touched(server: EmbeddedPostgres) -> None:
+    server.start()
+    server.stop()
+    os.chown(server.directory / "data", pwd.getpwnam("nobody").pw_uid, -1)
+
+    with pytest.raises(AboutnessError, match="was made by another user"):
+        server.start()
+
+
 def test_nobody_gets_in_without_the_password(postgres_server: EmbeddedPostgres) -> None:
     url = postgres_server.url()
     for wrong in (url.replace(postgres_server.password("postgres"), "wrong"), url.replace("postgres:", "x:")):

@@ -1,0 +1,122 @@
+"""Failed songs, a row each, in our own schema: why, how often, since when, and whether still to be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.songs import Cause, FailedSong, Song, SongId
+
+OUTAGES: frozenset[Cause] = frozenset({"provider_unavailable"})
+"""Causes that say nothing of the song: they burn no attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSongRecord:
+    """What is on record of one failed song; attempts are runs in which it failed by its own fault."""
+
+    song_id: str
+    cause: Cause
+    reason: str
+    attempts: int
+    quarantined: bool
+    range_key: str
+    run_id: str
+    last_failed_at: datetime
+
+
+class FailedSongs:
+    """The failed songs of one service.
+
+    A song that has failed in ``quarantine_after`` runs is not paid for again until it is released.
+    """
+
+    def __init__(
+        self, pool: AsyncConnectionPool[AsyncConnection], *, service: str, quarantine_after: int
+    ) -> None:
+        self._pool = pool
+        self._service = service
+        self._quarantine_after = quarantine_after
+
+    async def record(self, failures: Sequence[FailedSong], *, run_id: str, range_key: str) -> None:
+        """Record that songs failed in this run, at most once a song and run."""
+        async with self._pool.connection() as connection, connection.cursor() as cursor:
+            await cursor.executemany(
+                "insert into aboutness_ops.failed_song as known"
+                " (service, song_id, cause, reason, attempts, quarantined, run_id, range_key)"
+                " values (%(service)s, %(song_id)s, %(cause)s, %(reason)s, %(burns)s,"
+                " %(burns)s >= %(limit)s, %(run_id)s, %(range_key)s)"
+                " on conflict (service, song_id) do update set cause = excluded.cause,"
+                " reason = excluded.reason, run_id = excluded.run_id, range_key = excluded.range_key,"
+                " attempts = known.attempts + excluded.attempts,"
+                " quarantined = known.attempts + excluded.attempts >= %(limit)s,"
+                " last_failed_at = clock_timestamp()"
+                " where known.run_id <> excluded.run_id",
+                [
+                    {
+                        "service": self._service,
+                        "song_id": str(failure.song_id),
+                        "cause": failure.cause,
+                        "reason": failure.reason,
+                        "burns": 0 if failure.cause in OUTAGES else 1,
+                        "limit": self._quarantine_after,
+                        "run_id": run_id,
+                        "range_key": range_key,
+                    }
+                    for failure in failures
+                ],
+            )
+
+    async def among(self, songs: Sequence[Song]) -> dict[str, FailedSongRecord]:
+        """What is on record of these songs, by song_id as text."""
+        records = await self._select("song_id = any(%s)", [[str(song.song_id) for song in songs]])
+        return {record.song_id: record for record in records}
+
+    async def all(self, limit: int) -> list[FailedSongRecord]:
+        """The songs that failed last, at most ``limit``."""
+        return await self._select("true order by last_failed_at desc, song_id limit %s", [limit])
+
+    async def count_by_cause(self) -> dict[str, int]:
+        """How many songs are on record for each cause."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "select cause, count(*) from aboutness_ops.failed_song where service = %s"
+                " group by cause order by cause",
+                [self._service],
+            )
+            return dict(await cursor.fetchall())
+
+    async def forget(self, song_ids: Collection[SongId]) -> None:
+        """Strike songs off the record: they have their rows now."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "delete from aboutness_ops.failed_song where service = %s and song_id = any(%s)",
+                [self._service, [str(song_id) for song_id in song_ids]],
+            )
+
+    async def release(self, *, cause: str | None, song_ids: Sequence[str]) -> list[str]:
+        """Let chosen songs be tried again: by id, by cause, or all; returns their ids in order."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "update aboutness_ops.failed_song set attempts = 0, quarantined = false where service = %s"
+                " and (%s::text is null or cause = %s) and (%s::text[] = '{}' or song_id = any(%s))"
+                " returning song_id",
+                [self._service, cause, cause, list(song_ids), list(song_ids)],
+            )
+            return sorted(song_id for (song_id,) in await cursor.fetchall())
+
+    async def _select(self, rest: LiteralString, parameters: Sequence[object]) -> list[FailedSongRecord]:
+        async with self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=class_row(FailedSongRecord))
+            await cursor.execute(
+                "select song_id, cause, reason, attempts, quarantined, range_key, run_id, last_failed_at"
+                " from aboutness_ops.failed_song where service = %s and " + rest,
+                [self._service, *parameters],
+            )
+            return await cursor.fetchall()

@@ -1,0 +1,120 @@
+"""Runs of fill_range on a service of the tests, and what they leave in its tables and at the endpoint."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from itertools import count
+from typing import Any
+
+import psycopg
+from service_database import ServiceDatabase
+from stand_in import StandIn
+
+from aboutness_assets.report import Report
+from aboutness_assets.runs import Run, fill_range
+from aboutness_assets.settings import Settings, load_settings
+
+CatalogueRow = tuple[int | str, str | None, str | None]
+
+WHOLE_CATALOGUE = "000000001-000100000"
+"""The key of a range of integer ids that holds every song of a test."""
+
+LOG = logging.getLogger("backfills")
+
+ONE_OLD_STYLE_ROW = (
+    "insert into song_aboutness (song_id, emotions_text, moments_text, emotions_vector, created_at)"
+    " values (%s, %s, 'Rain. [confidence: high]', array_fill(0.5, array[8])::real[], '2025-03-01')"
+)
+
+_run_numbers = count(1)
+
+
+def sample_songs(number: int) -> list[CatalogueRow]:
+    """The first well-known songs of the sample catalogue: real titles, so that texts differ."""
+    sample = resources.files("aboutness_assets.local") / "sample_songs.csv"
+    with sample.open(encoding="utf-8", newline="") as lines:
+        songs = [(int(row["song_id"]), row["title"], row["artist"]) for row in csv.DictReader(lines)]
+    return [*songs[:number]]
+
+
+@dataclass
+class Backfills:
+    """The runs of one service."""
+
+    service: ServiceDatabase
+    stand_in: StandIn
+    range_key: str = WHOLE_CATALOGUE
+    settings_of_all_runs: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self, **overrides: Any) -> Settings:
+        """The settings of a run."""
+        return load_settings(
+            **{
+                "database_url": self.service.url,
+                "dagster_pg_url": self.service.ops_url,
+                "openai_api_key": "stand-in",
+                "openai_base_url": self.stand_in.base_url,
+                "chat_model": "stand-in-writer",
+                "embedding_model": "stand-in-wordllama",
+                "rate_limit_waits": "0.01,0.02",
+                **self.settings_of_all_runs,
+                **overrides,
+            }
+        )
+
+    async def fill(self, *, spender: str | None = None, **overrides: Any) -> Report:
+        """One run over the range, with a run id of its own."""
+        run_id = f"run {next(_run_numbers)}"
+        return await fill_range(
+            self.settings(**overrides), self.range_key, Run(run_id, spender or run_id), LOG
+        )
+
+    def rows(self) -> dict[str, tuple[Any, ...]]:
+        """The whole table, every value as Postgres writes it, by song_id."""
+        found = self.look("select song_id::text, a::text, a.ctid::text, a.xmin::text from song_aboutness a")
+        return {row[0]: row for row in found}
+
+    def texts(self) -> dict[str, tuple[str, str, str, str]]:
+        """emotions_text, emotions_confidence, moments_text, moments_confidence by song_id."""
+        found = self.look(
+            "select song_id::text, emotions_text, emotions_confidence, moments_text, moments_confidence"
+            " from song_aboutness"
+        )
+        return {row[0]: row[1:] for row in found}
+
+    def look(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a superuser of the service sees."""
+        with psycopg.connect(self.service.admin_url) as admin:
+            return admin.execute(query.encode(), parameters).fetchall()
+
+    def arrange(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+        """What an administrator of the service does, DDL too."""
+        with psycopg.connect(self.service.admin_url) as admin:
+            admin.execute("set local event_triggers = off")
+            admin.execute(statement.encode(), parameters)
+
+    def journal(self, query: str) -> list[tuple[Any, ...]]:
+        """What our own database holds."""
+        with psycopg.connect(self.service.ops_url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def requests(self) -> Counter[str]:
+        """Requests at the endpoint by route since its last reset."""
+        return Counter(request["route"] for request in self.stand_in.requests()["requests"])
+
+    def packs(self) -> list[list[str]]:
+        """The titles of each chat request since the last reset, in the order of arrival."""
+        return [
+            [song["title"] for song in request["songs"]]
+            for request in self.stand_in.requests()["requests"]
+            if request["route"] == "chat"
+        ]
+
+    def times_asked(self) -> Counter[str]:
+        """How often each title was asked for since the last reset."""
+        return Counter(title for pack in self.packs() for title in pack)
