@@ -107,14 +107,14 @@ class Backfills:
         """Requests at the endpoint by route since its last reset."""
         return Counter(request["route"] for request in self.stand_in.requests()["requests"])
 
-    def packs(self) -> list[list[str]]:
-        """The titles of each chat request since the last reset, in the order of arrival."""
+    def packs(self) -> list[list[tuple[str, str]]]:
+        """Title and artist of the songs of each chat request since the last reset, in the order of arrival."""
         return [
-            [song["title"] for song in request["songs"]]
+            [(song["title"], song["artist"]) for song in request["songs"]]
             for request in self.stand_in.requests()["requests"]
             if request["route"] == "chat"
         ]
 
-    def times_asked(self) -> Counter[str]:
-        """How often each title was asked for since the last reset."""
-        return Counter(title for pack in self.packs() for title in pack)
+    def times_asked(self) -> Counter[tuple[str, str]]:
+        """How often each song, by title and artist, was asked for since the last reset."""
+        return Counter(song for pack in self.packs() for song in pack)

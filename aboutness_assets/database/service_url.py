@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.errors import GlobalFault, SettingsError
+from aboutness_assets.errors import SettingsError
 
 _PREPARE_AFTER = 5  # executions of one statement, psycopg's own default
 _CONNECT_TIMEOUT = 10  # seconds; Prisma's 5 are short for a serverless Postgres that has to wake up
@@ -87,21 +87,6 @@ class _ServicePool(AsyncConnectionPool[AsyncConnection]):
             if self._url.transaction_pooler:
                 await self._url.configure(connection)
             yield connection
-
-
-@asynccontextmanager
-async def open_service(url: ServiceUrl, max_size: int) -> AsyncIterator[AsyncConnectionPool[AsyncConnection]]:
-    """An open pool; raises GlobalFault at once when nobody answers at DATABASE_URL or the role is refused."""
-    try:
-        await (await AsyncConnection.connect(url.conninfo)).close()
-    except psycopg.OperationalError as refused:
-        reason = str(refused).strip().partition("\n")[0]
-        raise GlobalFault(
-            f"The service's Postgres (DATABASE_URL) cannot be used: {reason}. Nothing was asked or written; "
-            "start it, or set the URL of one that runs."
-        ) from None
-    async with url.pool(max_size) as pool:
-        yield pool
 
 
 def service_conninfo(url: str) -> ServiceUrl:

@@ -9,10 +9,10 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import secrets
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -34,6 +34,7 @@ SYSTEM_USERS = ("postgres", "aboutness-local")
 """Whom Postgres runs as when root starts it: the first that exists; the last is made when none does."""
 
 HOST = "127.0.0.1"
+CLUSTER_NAME = re.compile("aboutness-[0-9a-f]{16}")
 SUPERUSER = "postgres"
 
 START_SECONDS = 120
@@ -140,6 +141,9 @@ class EmbeddedPostgres:
                 f"{self._state_file}, which holds the passwords of the embedded Postgres, is missing. "
                 "Run aboutness-local reset to begin anew."
             ) from None
+        # Processes are found, and killed, by this name: an empty one would stand for every server there is.
+        if not CLUSTER_NAME.fullmatch(state["cluster_name"]):
+            raise AboutnessError(f"{self._state_file} is damaged. Delete {self.directory} to begin anew.")
         return state
 
     def _save(self, state: _State) -> None:
@@ -235,8 +239,7 @@ class EmbeddedPostgres:
                     f"The processes {sorted(orphans)} of a killed Postgres in {self.directory} do not end. "
                     "End them and try again."
                 )
-            for pid in orphans:
-                _kill(pid)
+            _kill(orphans)
             time.sleep(0.02)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -301,11 +304,14 @@ def _postmaster_pid_in(data: Path) -> int | None:
         return None
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def _kill(pids: set[int]) -> None:
+    """Kill with the rights of the server's user only: as root a mistake could reach any process there is."""
+    subprocess.run(
+        ["sh", "-c", 'kill -KILL "$@"', "sh", *map(str, sorted(pids))],
+        check=False,
+        stderr=subprocess.DEVNULL,
+        **_as_user(_system_user()),
+    )
 
 
 def free_port(preferred: int) -> int:

@@ -26,7 +26,8 @@ from aboutness_assets.database.catalogue import (
     songs_without_row,
     within,
 )
-from aboutness_assets.database.service_url import open_service, service_conninfo
+from aboutness_assets.database.service import open_service
+from aboutness_assets.database.service_url import service_conninfo
 from aboutness_assets.errors import GlobalFault, InvalidPartitionKey
 from aboutness_assets.partitions import LARGEST_ID, SMALLEST_ID, IdType, SongIdRange
 from aboutness_assets.songs import Song, SongId
@@ -505,13 +506,13 @@ async def test_the_schema_of_a_prisma_url_is_where_tables_are_looked_up(
 
 async def test_a_service_that_does_not_answer_is_a_fault_that_shows_no_password(make_service: Any) -> None:
     url = make_service(id_type="integer").url
-    async with open_service(service_conninfo(url), max_size=2) as pool, pool.connection() as connection:
+    async with open_service(url, 1) as pool, pool.connection() as connection:
         assert await id_type_of(connection, SONGS) == "integer"
     refused = make_conninfo(url, dbname="no_such_database", password="s3cret")
     parameters = conninfo_to_dict(refused)
     nowhere = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parameters)
     with pytest.raises(GlobalFault, match="DATABASE_URL") as caught:
-        async with open_service(service_conninfo(nowhere), max_size=2):
+        async with open_service(nowhere, 1):
             pass
     assert "s3cret" not in str(caught.value)
 

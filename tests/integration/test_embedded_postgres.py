@@ -1,3 +1,4 @@
+import json
 import os
 import pwd
 import shutil
@@ -176,6 +177,21 @@ def test_a_server_that_another_user_made_is_not_touched(server: EmbeddedPostgres
 
     with pytest.raises(AboutnessError, match="was made by another user"):
         server.start()
+
+
+@pytest.mark.parametrize("name", ["", "aboutness-", "postgres"])
+def test_no_process_is_looked_for_by_a_damaged_name(server: EmbeddedPostgres, name: str) -> None:
+    server.start()
+    state_file = server.directory / "state.json"
+    intact = state_file.read_text()
+    state_file.write_text(json.dumps({**json.loads(intact), "cluster_name": name}))
+
+    with pytest.raises(AboutnessError, match="is damaged"):
+        server.start()
+    with pytest.raises(AboutnessError, match="is damaged"):
+        server.stop()
+
+    state_file.write_text(intact)
 
 
 def test_nobody_gets_in_without_the_password(postgres_server: EmbeddedPostgres) -> None:
