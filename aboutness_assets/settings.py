@@ -112,6 +112,26 @@ class Settings(BaseSettings):
         description="Hard cap on what one backfill may spend; empty: none.",
     )
 
+    quarantine_after: int = Field(
+        3,
+        alias="ABOUTNESS_QUARANTINE_AFTER",
+        ge=1,
+        description="Runs in which a song may fail by its own fault before it is not paid for again.",
+    )
+    breaker_unavailable: int = Field(
+        5,
+        alias="ABOUTNESS_BREAKER_UNAVAILABLE",
+        ge=1,
+        description="Chat requests given up in a row after which the provider counts as down: the run stops.",
+    )
+    breaker_bad_share: float = Field(
+        0.5,
+        alias="ABOUTNESS_BREAKER_BAD_SHARE",
+        ge=0,
+        le=1,
+        description="Share of the last 50 answers without a usable entry above which the run stops; 1: never.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, given: Any) -> Any:
