@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,6 +42,18 @@ def sample_songs(number: int) -> list[CatalogueRow]:
     with sample.open(encoding="utf-8", newline="") as lines:
         songs = [(int(row["song_id"]), row["title"], row["artist"]) for row in csv.DictReader(lines)]
     return [*songs[:number]]
+
+
+def valid(texts: Sequence[str]) -> bool:
+    """Whether a row's texts and confidences are as CONTRACT wants them."""
+    emotions, emotions_confidence, moments, moments_confidence = texts
+    return {emotions_confidence, moments_confidence} <= {"low", "medium", "high"} and all(
+        0 < len(text) <= 100
+        and text == " ".join(text.split())
+        and unicodedata.is_normalized("NFC", text)
+        and not re.search(r"\[confidence:", text, re.IGNORECASE)
+        for text in (emotions, moments)
+    )
 
 
 @dataclass

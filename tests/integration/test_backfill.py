@@ -4,8 +4,6 @@ import asyncio
 import csv
 import gzip
 import json
-import re
-import unicodedata
 import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backfills import LOG, ONE_OLD_STYLE_ROW, Backfills, CatalogueRow, sample_songs
+from backfills import LOG, ONE_OLD_STYLE_ROW, Backfills, CatalogueRow, sample_songs, valid
 from service_database import ServiceDatabase
 from stand_in import StandIn
 
@@ -43,18 +41,6 @@ HOSTILE_TITLES = [
     "1",
     "key",
 ]
-
-
-def valid(texts: Sequence[str]) -> bool:
-    """Whether a row's texts and confidences are as CONTRACT wants them."""
-    emotions, emotions_confidence, moments, moments_confidence = texts
-    return {emotions_confidence, moments_confidence} <= {"low", "medium", "high"} and all(
-        0 < len(text) <= 100
-        and text == " ".join(text.split())
-        and unicodedata.is_normalized("NFC", text)
-        and not re.search(r"\[confidence:", text, re.IGNORECASE)
-        for text in (emotions, moments)
-    )
 
 
 def embedded(stand_in: StandIn, texts: Sequence[str]) -> np.ndarray[Any, Any]:
@@ -178,10 +164,14 @@ async def test_old_style_rows_are_neither_touched_nor_asked_for(
     assert {song_id: rows[song_id] for song_id in before} == before
     assert len(rows) == 20
     assert report.songs_skipped_existing == 2
-    assert backfills.times_asked().keys() == {(title, artist) for number, title, artist in songs if number not in (3, 11)}
+    assert backfills.times_asked().keys() == {
+        (title, artist) for number, title, artist in songs if number not in (3, 11)
+    }
 
 
-async def test_only_the_songs_of_the_range_are_asked_for(make_service: MakeService, stand_in: StandIn) -> None:
+async def test_only_the_songs_of_the_range_are_asked_for(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
     backfills = Backfills(make_service(songs=sample_songs(30)), stand_in, "000000011-000000020")
 
     report = await backfills.fill()
@@ -316,8 +306,12 @@ async def test_criteria_hold_after_a_run_and_tell_what_was_broken_by_others(
     }
 
 
-async def test_laid_ranges_are_filled_one_after_the_other(make_service: MakeService, stand_in: StandIn) -> None:
-    songs: list[CatalogueRow] = [(f"id-{number}", title, artist) for number, title, artist in sample_songs(35)]
+async def test_laid_ranges_are_filled_one_after_the_other(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    songs: list[CatalogueRow] = [
+        (f"id-{number}", title, artist) for number, title, artist in sample_songs(35)
+    ]
     service = make_service(songs=songs, id_type="text")
     everything = Backfills(service, stand_in, settings_of_all_runs={"range_size": 10})
     keys = await runs.lay_ranges(everything.settings(), [])
@@ -334,7 +328,11 @@ def real_songs(name: str, number: int) -> list[CatalogueRow]:
     path = DATA / name
     if not path.exists():
         pytest.skip(f"the real catalogue {name} is not here ({path} is absent)")
-    with gzip.open(path, "rt", encoding="utf-8") if name.endswith("gz") else path.open(encoding="utf-8") as file:
+    with (
+        gzip.open(path, "rt", encoding="utf-8")
+        if name.endswith("gz")
+        else path.open(encoding="utf-8") as file
+    ):
         rows = [(int(row["song_id"]), row["title"], row["artist"]) for row in csv.DictReader(file)]
     return [*rows[:number]]
 
