@@ -422,3 +422,9 @@ def test_every_planted_swap_is_seen_among_real_titles_and_no_honest_echo_is_doub
         swapped = {key: entry(at, title=titles[at - 1]) for at, key in enumerate(pack.keyed())}
         assert set(causes(read(swapped, pack)).values()) == {"another_song"}
         assert read(swapped, pack).written == {}
+
+
+def test_a_model_that_tells_no_songs_apart_is_taken_at_its_word() -> None:
+    same = {key: {**ENTRIES["1"], "title": song.title} for key, song in PACK.keyed().items()}
+    assert len(PACK.songs) > 2
+    assert causes(read(same)) == {}
