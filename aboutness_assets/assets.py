@@ -33,10 +33,8 @@ def song_aboutness(
     Songs that have a row are skipped. What is written stays written, so a run that was stopped or killed
     is simply launched again; answers that were paid for are used first.
     """
-    in_force = settings.load()
-    report = run_until_interrupted(
-        fill_range(in_force, context.partition_key, run_of(context.run), context.log)
-    )
+    in_force, range_key = settings.load(), _laid_range(context)
+    report = run_until_interrupted(fill_range(in_force, range_key, run_of(context.run), context.log))
     return dg.MaterializeResult(
         metadata=materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
     )
@@ -45,3 +43,21 @@ def song_aboutness(
 def run_of(run: dg.DagsterRun) -> Run:
     """Who runs, and whose spending it is: the backfill's, else that of the run and its retries."""
     return Run(run.run_id, run.tags.get("dagster/backfill") or run.root_run_id or run.run_id)
+
+
+def _laid_range(context: dg.AssetExecutionContext) -> str:
+    """The run's partition, once it is sure that Dagster can store a materialization of it: songs cost money."""
+    if not context.has_partition_key:
+        raise dg.Failure(
+            "song_aboutness is filled range by range, and the run names none: launch it for a partition, "
+            """as with --tags '{"dagster/partition": "KEY"}', where KEY is one of song_id_ranges.""",
+            allow_retries=False,
+        )
+    name = str(song_id_ranges.name)
+    if not context.instance.has_dynamic_partition(name, context.partition_key):
+        raise dg.Failure(
+            f"The partition key {context.partition_key!r} is none of the {name}: run the job "
+            "sync_song_id_ranges, which lays them, and use one of its keys. (DAGSTER_HOME must be the same.)",
+            allow_retries=False,
+        )
+    return context.partition_key

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 
+import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.cost import cost_usd
@@ -74,9 +75,10 @@ class Backfill:
         self._report = report
         self._log = log
         self._pack_size = pack_size
-        self._ready: asyncio.Queue[GeneratedPack] = asyncio.Queue()
+        self._ready: asyncio.Queue[GeneratedPack] = asyncio.Queue(EMBED_WORKERS * PACKS_PER_EMBEDDING)
         self._unfinished = asyncio.Semaphore(UNFINISHED_PACKS)
         self._kept: dict[int, KeptAnswer] = {}
+        self._fault: GlobalFault | None = None
         self._progress = Progress(report, log)
 
     async def fill(self, pages: AsyncIterator[list[Song]]) -> Report:
@@ -100,10 +102,10 @@ class Backfill:
                 await self._ready.join()
                 for worker in workers:
                     worker.cancel()
-        except* GlobalFault as faults:
+        except* (GlobalFault, psycopg.Error) as faults:
             raise _first(faults) from None
         finally:
-            await self._account()
+            self._account()
         await self._settle_used_up()
         return self._report
 
@@ -138,10 +140,10 @@ class Backfill:
     async def _generate(self, pack: Pack) -> None:
         try:
             generated = await generate(pack, self._ask)
+            self._fail(generated.failed)
+            await self._ready.put(generated)
         finally:
             self._unfinished.release()
-        self._fail(generated.failed)
-        await self._ready.put(generated)
 
     async def _ask(self, pack: Pack, kind: RequestKind) -> Answer:
         """One chat request. When the run is stopped, what is already sent may still come in and be kept."""
@@ -164,17 +166,9 @@ class Backfill:
             nonlocal request_id
             if sent.is_set():
                 return
-            request_id = await self._journal.intend(
-                pack.songs,
-                kind,
-                model=self._client.chat_model,
-                prompt_hash=PROMPT_HASH,
-                usd_at_most=cost_usd(
-                    self._client.chat_model,
-                    prompt_tokens=prompt_tokens,
-                    completion_tokens=completion_tokens,
-                ),
-            )
+            if self._fault is not None:
+                raise self._fault  # it would meet the same fault
+            request_id = await self._intend(pack, kind, prompt_tokens, completion_tokens)
             sent.set()
             if kind == "batch":
                 self._report.batch_requests += 1
@@ -186,6 +180,8 @@ class Backfill:
                 chat_messages(pack), response_format(pack), prompt_tokens + completion_tokens, before_sending
             )
         except (RequestRefused, GlobalFault, ProviderUnavailable) as failure:
+            if isinstance(failure, GlobalFault):
+                self._fault = failure
             if sent.is_set():
                 await self._journal.unanswered(
                     request_id, maybe_paid=isinstance(failure, ProviderUnavailable)
@@ -205,6 +201,27 @@ class Backfill:
         self._report.completion_tokens += usage.completion_tokens
         self._report.add_cost(usd)
         return Answer(request_id, chat.content, chat.finish_reason, chat.refusal)
+
+    async def _intend(self, pack: Pack, kind: RequestKind, prompt_tokens: int, completion_tokens: int) -> int:
+        """Record that a request is about to be sent; a run that is stopped meanwhile leaves no open entry."""
+        intent = asyncio.ensure_future(
+            self._journal.intend(
+                pack.songs,
+                kind,
+                model=self._client.chat_model,
+                prompt_hash=PROMPT_HASH,
+                usd_at_most=cost_usd(
+                    self._client.chat_model,
+                    prompt_tokens=prompt_tokens,
+                    completion_tokens=completion_tokens,
+                ),
+            )
+        )
+        try:
+            return await asyncio.shield(intent)
+        except asyncio.CancelledError:
+            await self._journal.unanswered(await intent, maybe_paid=False)
+            raise
 
     async def _embed_and_insert(self) -> None:
         while True:
@@ -288,14 +305,14 @@ class Backfill:
             for request_id in done:
                 del self._kept[request_id]
 
-    async def _account(self) -> None:
+    def _account(self) -> None:
         self._report.embedding_requests = self._embedder.embedding_requests
         self._report.embedding_tokens = self._embedder.embedding_tokens
-        usd = cost_usd(self._client.embedding_model, prompt_tokens=self._embedder.embedding_tokens)
-        self._report.add_cost(usd)
+        self._report.add_cost(
+            cost_usd(self._client.embedding_model, prompt_tokens=self._embedder.embedding_tokens)
+        )
         self._report.rate_limited_requests = self._client.counts.rate_limited
         self._report.finish()
-        await self._journal.spent_on_embeddings(usd)
 
 
 def _read_kept(kept: KeptAnswer) -> list[tuple[Song, Aboutness]]:
@@ -308,6 +325,6 @@ def _read_kept(kept: KeptAnswer) -> list[tuple[Song, Aboutness]]:
     return [(song, read.written[song.song_id]) for song in kept.songs if song.song_id in read.written]
 
 
-def _first(faults: BaseExceptionGroup[GlobalFault]) -> GlobalFault:
+def _first(faults: BaseExceptionGroup[GlobalFault | psycopg.Error]) -> GlobalFault | psycopg.Error:
     inner = faults.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

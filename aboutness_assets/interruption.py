@@ -1,4 +1,4 @@
-"""Runs a coroutine so that Dagster's cancel lets it end in good order, and still marks the run cancelled."""
+"""Runs a coroutine in a Dagster run: a cancel lets it end in good order, a fault of ours becomes one sentence."""
 
 import asyncio
 import signal
@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import dagster as dg
+
+from aboutness_assets.errors import AboutnessError
 
 T = TypeVar("T")
 
@@ -19,11 +21,12 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     Dagster's own handler would raise in the midst of the event loop, which then cancels every task at once,
     those included that wait for answers already paid for.
 
-    Raises DagsterExecutionInterruptedError when it was interrupted, which marks the run cancelled.
+    Raises DagsterExecutionInterruptedError when it was interrupted, which marks the run cancelled, and
+    Failure with the sentence of an AboutnessError: another try would meet the same fault.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return asyncio.run(work)
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    # Signals reach the main thread alone, and a sensor is evaluated in another.
+    signals = _SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in signals}
     interrupted = False
 
     async def cancellable() -> T:
@@ -35,15 +38,18 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
             interrupted = True
             task.cancel()
 
-        for number in _SIGNALS:
+        for number in signals:
             loop.add_signal_handler(number, interrupt)
         return await task
 
     try:
         return asyncio.run(cancellable())
-    except asyncio.CancelledError:
+    except BaseException as ended:
+        # Whatever ends the work after the interrupt: a group of tasks may raise their faults in place of it.
         if interrupted:
             raise dg.DagsterExecutionInterruptedError from None
+        if isinstance(ended, AboutnessError):
+            raise dg.Failure(str(ended), allow_retries=False) from None
         raise
     finally:
         for number, handler in handlers.items():

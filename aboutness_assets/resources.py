@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field, SecretStr, create_model
 from pydantic.fields import FieldInfo
 
+from aboutness_assets.errors import SettingsError
 from aboutness_assets.settings import Settings, load_settings
 
 
@@ -13,8 +14,11 @@ class SettingsResource(dg.ConfigurableResource[Any]):
     """Settings for this run. What is left empty comes from the environment, else from its default."""
 
     def load(self) -> Settings:
-        """The settings in force. Raises SettingsError when one is missing or malformed."""
-        return load_settings(**{name: getattr(self, name) for name in type(self).model_fields})
+        """The settings in force. Raises Failure with one sentence for every setting that is malformed."""
+        try:
+            return load_settings(**{name: getattr(self, name) for name in type(self).model_fields})
+        except SettingsError as malformed:
+            raise dg.Failure(str(malformed), allow_retries=False) from None
 
 
 def settings_resource(**overrides: Any) -> SettingsResource:

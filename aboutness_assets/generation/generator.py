@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from aboutness_assets.errors import ProviderUnavailable, RequestRefused, UnparsableAnswer
+from aboutness_assets.errors import GlobalFault, ProviderUnavailable, RequestRefused, UnparsableAnswer
 from aboutness_assets.generation.answer import read_answer
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.songs import Aboutness, Cause, FailedSong, RequestKind, Song
@@ -60,7 +60,12 @@ async def generate(pack: Pack, ask: Ask) -> GeneratedPack:
         alone = [failure for failure in rejected if failure not in together]
         rejected = alone + await _ask(_pack_of(pack.songs, together), "batch", ask, generated)
     songs = {song.song_id: song for song in pack.songs}
-    await asyncio.gather(*(_alone(songs[failure.song_id], failure, ask, generated) for failure in rejected))
+    try:
+        async with asyncio.TaskGroup() as group:  # a global fault cancels the other songs, which gather would not
+            for failure in rejected:
+                group.create_task(_alone(songs[failure.song_id], failure, ask, generated))
+    except* GlobalFault as faults:
+        raise faults.exceptions[0] from None
     return generated
 
 

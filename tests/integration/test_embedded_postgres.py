@@ -101,13 +101,19 @@ def test_a_backend_that_outlives_its_postmaster_is_ended_before_the_next_start(
 def test_the_pid_of_a_killed_server_may_belong_to_a_stranger(server: EmbeddedPostgres) -> None:
     _write(server.start())
     killed = _kill_postmaster(server)
-    pid_file = server.directory / "data" / "postmaster.pid"
-    pid_file.write_text(pid_file.read_text().replace(str(killed), str(os.getpid()), 1))
+    # Of the same user, for Postgres itself sees through a stranger of another one.
+    with subprocess.Popen(["sleep", "600"], **postgres._as_user(postgres._system_user())) as stranger:
+        try:
+            pid_file = server.directory / "data" / "postmaster.pid"
+            pid_file.write_text(pid_file.read_text().replace(str(killed), str(stranger.pid), 1))
 
-    assert server.postmaster_pid is None
-    server.start()
+            assert server.postmaster_pid is None
+            server.start()
 
-    assert _ask(server.url(), "select answer from kept") == 42
+            assert _ask(server.url(), "select answer from kept") == 42
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
 
 
 def test_another_port_is_taken_when_that_of_the_last_time_is_not_free(server: EmbeddedPostgres) -> None:
