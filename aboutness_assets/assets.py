@@ -46,18 +46,18 @@ def run_of(run: dg.DagsterRun) -> Run:
 
 
 def _laid_range(context: dg.AssetExecutionContext) -> str:
-    """The run's partition, once it is sure that Dagster can store a materialization of it: songs cost money."""
+    """The run's partition: one that is laid, else Dagster would refuse the result after it was paid for."""
     if not context.has_partition_key:
         raise dg.Failure(
             "song_aboutness is filled range by range, and the run names none: launch it for a partition, "
             """as with --tags '{"dagster/partition": "KEY"}', where KEY is one of song_id_ranges.""",
             allow_retries=False,
         )
-    name = str(song_id_ranges.name)
-    if not context.instance.has_dynamic_partition(name, context.partition_key):
+    range_key: str = context.partition_key
+    if not context.instance.has_dynamic_partition(str(song_id_ranges.name), range_key):
         raise dg.Failure(
-            f"The partition key {context.partition_key!r} is none of the {name}: run the job "
-            "sync_song_id_ranges, which lays them, and use one of its keys. (DAGSTER_HOME must be the same.)",
+            f"The partition key {range_key!r} is none of song_id_ranges in this DAGSTER_HOME: run the job "
+            "sync_song_id_ranges, which lays them, and use one of its keys.",
             allow_retries=False,
         )
-    return context.partition_key
+    return range_key

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.cost import cost_usd
+from aboutness_assets.cost import cost_usd, estimate_tokens
 from aboutness_assets.database.aboutness_table import AboutnessTable, Row
 from aboutness_assets.database.journal import Journal, KeptAnswer
 from aboutness_assets.embedding import Embedder
@@ -34,6 +34,7 @@ from aboutness_assets.generation.prompt import (
     sent_artist,
     sent_title,
 )
+from aboutness_assets.generation.text import MAX_CHARACTERS
 from aboutness_assets.openai_client import OpenAIClient, read_chat_body
 from aboutness_assets.progress import Progress
 from aboutness_assets.report import SAMPLE_SIZE, Report
@@ -50,6 +51,9 @@ PACKS_PER_EMBEDDING = 50
 
 UNFINISHED_PACKS = 1_024
 """Packs that are asked for or wait to be, at most; bounds the memory of a run (a pack is about 5 KB)."""
+
+EMBEDDING_TOKENS_A_SONG_AT_MOST = 2 * estimate_tokens("x" * MAX_CHARACTERS)
+"""Tokens of a song's two texts, reserved under the cap together with the chat request that asks for them."""
 
 
 class Backfill:
@@ -161,6 +165,13 @@ class Backfill:
     async def _send(self, pack: Pack, kind: RequestKind, sent: asyncio.Event) -> Answer:
         request_id = 0
         prompt_tokens, completion_tokens = estimated_tokens(pack)
+        chat_usd = cost_usd(
+            self._client.chat_model, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
+        )
+        embedding_usd = cost_usd(
+            self._client.embedding_model, prompt_tokens=len(pack.songs) * EMBEDDING_TOKENS_A_SONG_AT_MOST
+        )
+        usd_at_most = None if chat_usd is None or embedding_usd is None else chat_usd + embedding_usd
 
         async def before_sending() -> None:
             nonlocal request_id
@@ -168,7 +179,7 @@ class Backfill:
                 return
             if self._fault is not None:
                 raise self._fault  # it would meet the same fault
-            request_id = await self._intend(pack, kind, prompt_tokens, completion_tokens)
+            request_id = await self._intend(pack, kind, usd_at_most)
             sent.set()
             if kind == "batch":
                 self._report.batch_requests += 1
@@ -195,14 +206,14 @@ class Backfill:
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens,
         )
-        await self._journal.answered(request_id, body, usage, usd)
+        await self._journal.answered(request_id, body, usage, usd, usd_to_come=embedding_usd)
         self._report.prompt_tokens += usage.prompt_tokens
         self._report.cached_tokens += usage.cached_tokens
         self._report.completion_tokens += usage.completion_tokens
         self._report.add_cost(usd)
         return Answer(request_id, chat.content, chat.finish_reason, chat.refusal)
 
-    async def _intend(self, pack: Pack, kind: RequestKind, prompt_tokens: int, completion_tokens: int) -> int:
+    async def _intend(self, pack: Pack, kind: RequestKind, usd_at_most: float | None) -> int:
         """Record that a request is about to be sent; a run that is stopped meanwhile leaves no open entry."""
         intent = asyncio.ensure_future(
             self._journal.intend(
@@ -210,11 +221,7 @@ class Backfill:
                 kind,
                 model=self._client.chat_model,
                 prompt_hash=PROMPT_HASH,
-                usd_at_most=cost_usd(
-                    self._client.chat_model,
-                    prompt_tokens=prompt_tokens,
-                    completion_tokens=completion_tokens,
-                ),
+                usd_at_most=usd_at_most,
             )
         )
         try:

@@ -1,4 +1,4 @@
-"""Runs a coroutine in a Dagster run: a cancel lets it end in good order, a fault of ours becomes one sentence."""
+"""Runs a coroutine for Dagster: a cancel lets it end in good order, a fault of ours becomes one sentence."""
 
 import asyncio
 import signal

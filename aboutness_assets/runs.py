@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
@@ -25,7 +26,7 @@ from aboutness_assets.database.criteria import WHOLE_TABLE, count_violations, he
 from aboutness_assets.database.journal import Journal
 from aboutness_assets.database.old_style import OldStyleComparison, compare_with_baseline, record_baseline
 from aboutness_assets.database.operations import exclusive_range, open_operations
-from aboutness_assets.database.service import open_service
+from aboutness_assets.database.service import first_line, open_service
 from aboutness_assets.embedding import Embedder
 from aboutness_assets.errors import GlobalFault
 from aboutness_assets.openai_client import OpenAIClient
@@ -156,18 +157,32 @@ async def _open(settings: Settings) -> AsyncIterator[_Service]:
         open_service(settings.service_url(), SERVICE_POOL_SIZE) as pool,
         open_operations(settings.operations_url()) as operations,
     ):
-        async with pool.connection() as connection:
-            table = await read_table(connection)
-            id_type = await catalogue.id_type_of(connection, settings.songs_query)
-            if id_type != ("integer" if table.id_type == "bigint" else table.id_type):
-                raise GlobalFault(
-                    f"The songs' ids are {id_type}, those of song_aboutness {table.id_type}. "
-                    "Cast song_id in ABOUTNESS_SONGS_QUERY to the type that song_aboutness has."
+        try:
+            service = await _service(settings, pool, operations)
+            async with pool.connection() as connection, operations.connection() as own:
+                await record_baseline(
+                    connection, own, service=service.table.service, rollout_at=settings.rollout_at
                 )
-        service = _Service(settings, pool, operations, table, id_type)
-        async with pool.connection() as connection, operations.connection() as own:
-            await record_baseline(connection, own, service=table.service, rollout_at=settings.rollout_at)
-        yield service
+            yield service
+        except psycopg.Error as fault:
+            raise GlobalFault(
+                f"A database failed in the midst of the run: {first_line(fault)}. "
+                "What was written stays and what was paid for is kept; run it again when it is mended."
+            ) from fault
+
+
+async def _service(
+    settings: Settings, pool: AsyncConnectionPool, operations: AsyncConnectionPool
+) -> _Service:
+    async with pool.connection() as connection:
+        table = await read_table(connection)
+        id_type = await catalogue.id_type_of(connection, settings.songs_query)
+    if id_type != ("integer" if table.id_type == "bigint" else table.id_type):
+        raise GlobalFault(
+            f"The songs' ids are {id_type}, those of song_aboutness {table.id_type}. "
+            "Cast song_id in ABOUTNESS_SONGS_QUERY to the type that song_aboutness has."
+        )
+    return _Service(settings, pool, operations, table, id_type)
 
 
 async def _fill(

@@ -122,14 +122,14 @@ class Settings(BaseSettings):
         5,
         alias="ABOUTNESS_BREAKER_UNAVAILABLE",
         ge=1,
-        description="Chat requests given up in a row after which the provider counts as down: the run stops.",
+        description="Chat requests given up in a row after which the run stops: the provider is down.",
     )
     breaker_bad_share: float = Field(
         0.5,
         alias="ABOUTNESS_BREAKER_BAD_SHARE",
         ge=0,
         le=1,
-        description="Share of the last 50 answers without a usable entry above which the run stops; 1: never.",
+        description="Share of the last 50 answers without a usable entry above which a run stops; 1: never.",
     )
 
     @model_validator(mode="before")

@@ -73,6 +73,7 @@ class Journal:
     ) -> int:
         """Record that a request is about to be sent; returns its request_id.
 
+        usd_at_most: for the request and the embedding of its texts; None where a price is unknown.
         Raises GlobalFault when the request could take the spending over ABOUTNESS_MAX_USD.
         """
         async with self._pool.connection() as connection, connection.transaction():
@@ -100,8 +101,19 @@ class Journal:
         assert row is not None
         return int(row[0])
 
-    async def answered(self, request_id: int, answer: bytes, usage: Usage, usd: float | None) -> None:
-        """Keep the raw answer of a request and what it used and cost, before anything is done with it."""
+    async def answered(
+        self,
+        request_id: int,
+        answer: bytes,
+        usage: Usage,
+        usd: float | None,
+        *,
+        usd_to_come: float | None,
+    ) -> None:
+        """Keep the raw answer of a request and what it used and cost, before anything is done with it.
+
+        usd_to_come: what stays reserved of its usd_at_most, for the embedding of its texts.
+        """
         async with self._pool.connection() as connection, connection.transaction():
             cursor = await connection.execute(
                 "update aboutness_ops.chat_request set answered_at = clock_timestamp(), answer = %s,"
@@ -118,7 +130,7 @@ class Journal:
             )
             row = await cursor.fetchone()
             if self._max_usd is not None and row is not None:
-                await self._spend(connection, (usd or 0.0) - float(row[0] or 0.0))
+                await self._spend(connection, (usd or 0.0) + (usd_to_come or 0.0) - float(row[0] or 0.0))
 
     async def unanswered(self, request_id: int, *, maybe_paid: bool) -> None:
         """Settle a request that was given up without an answer; maybe_paid when it may have been billed."""
@@ -188,12 +200,6 @@ class Journal:
         assert row is not None
         return Indeterminate(int(row[0]), float(row[1]))
 
-    async def spent_on_embeddings(self, usd: float | None) -> None:
-        """Add the cost of embedding requests to what this backfill has spent."""
-        if self._max_usd is not None and usd:
-            async with self._pool.connection() as connection:
-                await self._spend(connection, usd)
-
     async def trim(self) -> int:
         """Delete settled entries that are too old or too many; returns how many."""
         async with self._pool.connection() as connection:
@@ -208,8 +214,9 @@ class Journal:
     async def _reserve(self, connection: AsyncConnection, usd_at_most: float | None) -> None:
         if usd_at_most is None:
             raise GlobalFault(
-                "ABOUTNESS_MAX_USD is set, but the price of ABOUTNESS_CHAT_MODEL is not known, "
-                "so the cap cannot be kept. Choose a model with a known price or unset the cap."
+                "ABOUTNESS_MAX_USD is set, but the price of ABOUTNESS_CHAT_MODEL or of "
+                "ABOUTNESS_EMBEDDING_MODEL is not known, so the cap cannot be kept. "
+                "Choose models with known prices or unset the cap."
             )
         await self._spend(connection, usd_at_most)
         cursor = await connection.execute(

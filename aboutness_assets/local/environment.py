@@ -67,7 +67,6 @@ class LocalEnvironment:
             "OPENAI_BASE_URL": f"{self._endpoint.root_url}/v1",
             "ABOUTNESS_CHAT_MODEL": "stand-in-writer",
             "ABOUTNESS_EMBEDDING_MODEL": "stand-in-wordllama",
-            "ABOUTNESS_STAND_IN": "1",
         }
 
     def stop(self) -> list[str]:

@@ -69,7 +69,6 @@ def test_the_command_finds_every_setting(directory: Path) -> None:
     assert environment["ABOUTNESS_PACK_SIZE"] == "7"
     assert environment["ABOUTNESS_CHAT_MODEL"] == "stand-in-writer"
     assert environment["ABOUTNESS_EMBEDDING_MODEL"] == "stand-in-wordllama"
-    assert environment["ABOUTNESS_STAND_IN"] == "1"
     assert environment["OPENAI_API_KEY"] == "stand-in"
     assert environment["PATH"].split(os.pathsep)[0] == sysconfig.get_path("scripts")
     instance_config = Path(environment["DAGSTER_HOME"]) / "dagster.yaml"
