@@ -19,7 +19,7 @@ class PostgresStorage(DagsterPostgresStorage):
         return {"url_from": str}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: dict[str, Any]) -> Self:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         """The storage. Raises SettingsError when the variable is not set."""
         name = config_value["url_from"]
         url = os.environ.get(name)

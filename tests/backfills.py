@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import re
+import subprocess
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -32,6 +35,19 @@ ONE_OLD_STYLE_ROW = (
     "insert into song_aboutness (song_id, emotions_text, moments_text, emotions_vector, created_at)"
     " values (%s, %s, 'Rain. [confidence: high]', array_fill(0.5, array[8])::real[], '2025-03-01')"
 )
+
+_PROCESS = """
+import asyncio, logging, sys
+from aboutness_assets.runs import Run, fill_range
+from aboutness_assets.settings import load_settings
+range_key, run_id, interruptible = sys.argv[1:]
+work = fill_range(load_settings(), range_key, Run(run_id, run_id), logging.getLogger())
+if interruptible:
+    from aboutness_assets.interruption import run_until_interrupted
+    run_until_interrupted(work)
+else:
+    asyncio.run(work)
+"""
 
 _run_numbers = count(1)
 
@@ -86,6 +102,27 @@ class Backfills:
         run_id = f"run {next(_run_numbers)}"
         return await fill_range(
             self.settings(**overrides), self.range_key, Run(run_id, spender or run_id), LOG
+        )
+
+    def start_process(self, *, interruptible: bool = False, **overrides: Any) -> subprocess.Popen[str]:
+        """One run over the range in a process of its own, to be killed or interrupted."""
+        settings = self.settings(**overrides)
+        assert settings.openai_api_key is not None
+        environment = {
+            "DATABASE_URL": settings.service_url(),
+            "DAGSTER_PG_URL": settings.operations_url(),
+            "OPENAI_API_KEY": settings.openai_api_key.get_secret_value(),
+            "OPENAI_BASE_URL": str(settings.openai_base_url),
+            "ABOUTNESS_CHAT_MODEL": settings.chat_model,
+            "ABOUTNESS_EMBEDDING_MODEL": settings.embedding_model,
+            "ABOUTNESS_MAX_IN_FLIGHT": str(settings.max_in_flight),
+        }
+        run_id = f"run {next(_run_numbers)}"
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROCESS, self.range_key, run_id, "interruptible" if interruptible else ""],
+            env={**os.environ, **environment},
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def rows(self) -> dict[str, tuple[Any, ...]]:

@@ -61,9 +61,8 @@ async def generate(pack: Pack, ask: Ask) -> GeneratedPack:
         rejected = alone + await _ask(_pack_of(pack.songs, together), "batch", ask, generated)
     songs = {song.song_id: song for song in pack.songs}
     try:
-        async with (
-            asyncio.TaskGroup() as group
-        ):  # a global fault cancels the other songs, which gather would not
+        # A global fault then cancels the requests for the other songs, which gather would leave running.
+        async with asyncio.TaskGroup() as group:
             for failure in rejected:
                 group.create_task(_alone(songs[failure.song_id], failure, ask, generated))
     except* GlobalFault as faults:

@@ -123,8 +123,13 @@ def embed(exchange: Exchange, default_dimension: int) -> None:
 
 
 def _demanded_form(request: dict[str, Any]) -> tuple[str, list[str]]:
-    """What the request's json_schema wants of ``songs``: "object" or "list", and the fields of an entry."""
-    default = ("object", list(WRITTEN_FIELDS))
+    """What the request's json_schema wants of ``songs``: "object" or "list", and the fields of an entry.
+
+    Without a schema the words count: a prompt that shows an entry with a title gets titles.
+    """
+    in_words = "".join(_text(message) for message in request["messages"] if message["role"] != "user")
+    title = ["title"] if '"title":' in in_words else []
+    default = ("object", [*title, *WRITTEN_FIELDS])
     try:
         schema = request["response_format"]["json_schema"]["schema"]
         songs = _resolved(schema["properties"]["songs"], schema)

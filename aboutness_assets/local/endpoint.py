@@ -34,7 +34,9 @@ MAX_BODY_BYTES = 64 * 2**20
 RECORDED_REQUESTS = 20_000
 """GET /requests lists the latest of them; its counts are of all."""
 SECONDS_BETWEEN_LOOKS = 0.05
-"""How often a hanging reply looks whether its client has left."""
+"""How often a hanging reply looks whether its client has left,"""
+SECONDS_BETWEEN_BYTES = 0.01
+"""Of a reply that drips: an answer to ten songs then takes half a minute."""
 
 
 def build_app(dimension: int = DEFAULT_DIMENSION) -> web.Application:
@@ -148,7 +150,7 @@ class StandIn:
         answers.embed(exchange, self._dimension)
 
     def _record(self, exchange: Exchange, fault: Fault | None) -> None:
-        status = exchange.status if exchange.delivery in ("whole", "reset_mid_body") else None
+        status = None if exchange.delivery in ("reset", "hang") else exchange.status
         entry: dict[str, Any] = {"route": exchange.route, "status": status, "fault": fault and fault.name}
         if exchange.route == "chat":
             entry["songs"] = [{"title": song["title"], "artist": song["artist"]} for song in exchange.songs]
@@ -178,12 +180,33 @@ class StandIn:
         elif exchange.delivery == "reset_mid_body":
             await _send_half(request, response)
             _reset_connection(request)
+        elif exchange.delivery == "drip":
+            return await self._drip(request, response)
         return response
 
     async def _wait_until_the_client_leaves(self, request: web.Request) -> None:
-        while request.transport and not request.transport.is_closing() and not self._shutting_down.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._shutting_down.wait(), SECONDS_BETWEEN_LOOKS)
+        while self._somebody_waits_for(request):
+            await self._pause(SECONDS_BETWEEN_LOOKS)
+
+    async def _drip(self, request: web.Request, whole: web.Response) -> web.StreamResponse:
+        assert isinstance(whole.body, bytes)
+        dripping = web.StreamResponse(status=whole.status, headers=whole.headers)
+        dripping.content_length = len(whole.body)
+        await dripping.prepare(request)
+        for at in range(len(whole.body)):
+            if not self._somebody_waits_for(request):
+                break
+            await dripping.write(whole.body[at : at + 1])
+            await self._pause(SECONDS_BETWEEN_BYTES)
+        return dripping
+
+    def _somebody_waits_for(self, request: web.Request) -> bool:
+        left = request.transport is None or request.transport.is_closing()
+        return not left and not self._shutting_down.is_set()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._shutting_down.wait(), seconds)
 
 
 @web.middleware

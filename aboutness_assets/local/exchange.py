@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 Route: TypeAlias = Literal["chat", "embeddings"]
 
-Delivery: TypeAlias = Literal["whole", "reset", "reset_mid_body", "hang"]
-"""How the reply travels: whole; connection reset before or in the middle of the body; or never."""
+Delivery: TypeAlias = Literal["whole", "reset", "reset_mid_body", "hang", "drip"]
+"""How the reply travels: whole; connection reset before or in the middle of the body; never; or in drops."""
 
 
 class ApiError(Exception):

@@ -147,6 +147,18 @@ async def test_a_schema_without_echo_gets_none(client: AsyncOpenAI) -> None:
     assert {tuple(entry) for entry in songs.values()} == {ENTRY_FIELDS}
 
 
+async def test_without_a_schema_titles_are_echoed_where_the_prompt_shows_them(client: AsyncOpenAI) -> None:
+    completion = await client.chat.completions.create(
+        model="m",
+        messages=[
+            {"role": "system", "content": 'Answer {"songs":{"1":{"title":"…","emotions_text":"…"}}}'},
+            {"role": "user", "content": json.dumps({"songs": SONGS})},
+        ],
+        response_format={"type": "json_object"},
+    )
+    assert [entry["title"] for entry in songs_of(completion).values()] == [song["title"] for song in SONGS]
+
+
 async def test_a_schema_that_wants_a_list_gets_a_list(client: AsyncOpenAI) -> None:
     songs = songs_of(await ask(client, json_schema=schema(ENTRY_FIELDS, "list")))
     assert [entry["key"] for entry in songs] == ["1", "b", "3"]
@@ -313,6 +325,19 @@ async def test_a_hanging_reply_does_not_hold_up_the_end_of_the_server() -> None:
             await request
 
 
+async def test_a_slow_drip_sends_the_whole_reply_byte_by_byte(server: TestServer, control: Control) -> None:
+    await control.put({"embeddings": {"script": ["slow_drip"]}})
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": "Bearer any"}) as session,
+        session.post(
+            server.make_url("/v1/embeddings"), json={"model": "m", "input": "text", "dimensions": 1}
+        ) as response,
+    ):
+        pieces = [piece async for piece, _ in response.content.iter_chunks()]
+    assert len(json.loads(b"".join(pieces))["data"]) == 1
+    assert len(pieces) > len(b"".join(pieces)) / 2
+
+
 async def test_html_comes_with_status_200(client: AsyncOpenAI, control: Control) -> None:
     await control.put({"chat": {"script": ["html_instead_of_json"]}})
     raw = await client.chat.completions.with_raw_response.create(
@@ -407,12 +432,12 @@ async def test_limits_are_told_in_headers_and_enforced(client: AsyncOpenAI, cont
 async def test_any_mixture_of_faults_leaves_the_server_standing(
     client: AsyncOpenAI, control: Control
 ) -> None:
-    faults = [fault for fault in FAULTS.values() if fault.name != "hang"]
+    faults = [fault for fault in FAULTS.values() if fault.name not in {"hang", "slow_drip"}]
     chat = [fault.name for fault in faults if "chat" in fault.routes]
     embeddings = [fault.name for fault in faults if "embeddings" in fault.routes]
     await control.put({"chat": {"script": chat}, "embeddings": {"script": embeddings}})
     await asyncio.gather(
-        *(ask(client, json_schema=schema(ENTRY_FIELDS)) for _ in chat),
+        *(ask(client, json_schema=schema(("title", *ENTRY_FIELDS))) for _ in chat),
         *(client.embeddings.create(model="m", input=["one", "two"], dimensions=8) for _ in embeddings),
         return_exceptions=True,
     )

@@ -1,0 +1,253 @@
+"""dagster job execute, as a person or a timer calls it: exit codes, outputs, rows and metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from catalogue_of_songs import BEFORE_ROLLOUT, real_songs, write_row
+from dagster_project import CHECKS, DagsterProject
+from stand_in import StandIn
+
+MakeProject = Callable[..., DagsterProject]
+
+NUMBERS_OF_A_MATERIALIZATION = (
+    "songs_in_range",
+    "songs_written",
+    "songs_skipped_existing",
+    "songs_failed",
+    "batch_requests",
+    "single_song_requests",
+    "embedding_requests",
+    "prompt_tokens",
+    "completion_tokens",
+    "embedding_tokens",
+    "cost_usd",
+    "songs_per_second",
+)
+"""CONTRACT: Dagster."""
+
+OLD_STYLE_TEXT = "an old text [confidence: high]"
+
+
+def chat_requests(stand_in: StandIn) -> int:
+    return int(stand_in.requests()["counts"]["requests"].get("chat", 0))
+
+
+def valid_rows(project: DagsterProject) -> int:
+    """Rows with both vectors and texts within the criteria."""
+    return int(
+        project.sql(
+            "select count(*) from song_aboutness where emotions_vector is not null"
+            " and moments_vector is not null and char_length(emotions_text) between 1 and 100"
+            " and char_length(moments_text) between 1 and 100"
+            " and emotions_text || moments_text not ilike '%%[confidence:%%'"
+        )[0][0]
+    )
+
+
+def test_syncing_lays_padded_ranges_then_nothing_then_what_new_songs_need(make_project: MakeProject) -> None:
+    project = make_project(real_songs(1001))
+    project.must("sync_song_id_ranges")
+    assert project.ranges() == ["000000001-000001000", "000001001-000002000"]
+    assert "0 ranges added to the 2" in project.must("sync_song_id_ranges")
+    project.sql("insert into songs values (5000, 'Later', 'Someone'), (-3, 'Earlier', 'Someone')")
+    project.must("sync_song_id_ranges", ABOUTNESS_RANGE_SIZE="7")
+    assert set(project.ranges()) == {
+        "-000000999-000000000",
+        "000000001-000001000",
+        "000001001-000002000",
+        "000004001-000005000",
+    }
+
+
+@pytest.mark.parametrize(
+    ("id_type", "ids"),
+    [
+        ("text", [f"cm{number:04x},é…{number}" for number in range(25)]),
+        ("uuid", [f"{number:08x}-0000-4000-8000-000000000000" for number in range(25)]),
+    ],
+)
+def test_ranges_of_text_and_uuid_ids_are_laid_and_filled(
+    make_project: MakeProject, id_type: str, ids: list[str]
+) -> None:
+    project = make_project(real_songs(25, ids), id_type=id_type, ABOUTNESS_RANGE_SIZE="10")
+    project.must("sync_song_id_ranges")
+    ranges = project.ranges()
+    assert len(ranges) == 3
+    assert not [key for key in ranges if "," in key or "..." in key]
+    project.must("song_aboutness_backfill", partition=ranges[1])
+    assert valid_rows(project) == 10
+    project.must("song_aboutness_backfill", partition=ranges[2])
+    assert valid_rows(project) == 15
+
+
+def test_the_smoke_run_asks_five_times_for_fifty_songs_and_prints_the_acceptance_table(
+    make_project: MakeProject, stand_in: StandIn
+) -> None:
+    project = make_project(real_songs(60))
+    write_row(project, 1, OLD_STYLE_TEXT, BEFORE_ROLLOUT)
+    output = project.must("aboutness_smoke")
+    table = [line for line in output.splitlines() if line.endswith("| yes") or line.endswith("| NO")]
+    names = [line.split("|")[0].strip() for line in table]
+    assert names == ["every song has a row", "batch path used", *CHECKS[:-1]]
+    assert not [line for line in table if line.endswith("NO")]
+    chat = [request for request in stand_in.requests()["requests"] if request["route"] == "chat"]
+    assert [len(request["songs"]) for request in chat] == [10] * 5
+    assert project.sql("select count(*), min(song_id), max(song_id) from song_aboutness") == [(51, 1, 51)]
+
+
+def test_a_smoke_run_with_a_song_that_gets_no_row_exits_non_zero_and_says_so(
+    make_project: MakeProject, stand_in: StandIn
+) -> None:
+    project = make_project([*real_songs(19), (20, "Poisoned Well", "Nobody")])
+    stand_in.control({"poison": {"Poisoned Well": "http_400"}})
+    finished = project.execute("aboutness_smoke")
+    assert finished.exit_code != 0
+    assert "The smoke run does not pass: every song has a row." in finished.output
+    assert "Song 20 failed (refused)" in finished.output
+    assert valid_rows(project) == 19
+
+
+def test_a_backfill_of_one_range_writes_all_rows_and_a_second_one_asks_nothing(
+    make_project: MakeProject, stand_in: StandIn
+) -> None:
+    project = make_project(real_songs(45), ABOUTNESS_RANGE_SIZE="40")
+    write_row(project, 7, OLD_STYLE_TEXT, BEFORE_ROLLOUT)
+    old_style_row = project.sql("select * from song_aboutness")
+    project.must("sync_song_id_ranges")
+    first, second = project.ranges()
+    project.must("song_aboutness_backfill", partition=first)
+    assert valid_rows(project) == 39
+    metadata = project.materializations()[first]
+    numbers = {name: metadata[name] for name in NUMBERS_OF_A_MATERIALIZATION}
+    assert all(type(value) in (int, float) for value in numbers.values()), numbers
+    assert numbers.items() >= {
+        "songs_in_range": 40,
+        "songs_written": 39,
+        "songs_skipped_existing": 1,
+        "songs_failed": 0,
+        "batch_requests": 4,
+    }.items()
+    assert min(metadata["prompt_tokens"], metadata["completion_tokens"], metadata["embedding_tokens"]) > 0
+    assert metadata["texts_by"] == "stand-in-writer"
+
+    rows = project.sql("select * from song_aboutness order by song_id")
+    stand_in.reset()
+    project.must("song_aboutness_backfill", partition=first)
+    assert stand_in.requests()["counts"]["requests"] == {}
+    assert project.sql("select * from song_aboutness order by song_id") == rows
+    assert project.sql("select * from song_aboutness where song_id = 7") == old_style_row
+    again = project.materializations()[first]
+    assert (again["songs_written"], again["songs_skipped_existing"]) == (0, 40)
+    assert second not in project.materializations()
+
+
+def test_checks_pass_on_a_good_table_and_only_ready_to_enable_waits_for_half_of_it(
+    make_project: MakeProject,
+) -> None:
+    project = make_project(real_songs(30), ABOUTNESS_RANGE_SIZE="10")
+    write_row(project, 30, OLD_STYLE_TEXT, BEFORE_ROLLOUT)
+    project.must("sync_song_id_ranges")
+    first, second, _ = project.ranges()
+    project.must("song_aboutness_backfill", partition=first)
+    project.must("aboutness_checks")
+    assert project.checks() == {**dict.fromkeys(CHECKS, True), "ready_to_enable": False}
+    project.must("song_aboutness_backfill", partition=second)
+    project.must("aboutness_checks")
+    assert project.checks() == dict.fromkeys(CHECKS, True)
+
+
+@pytest.mark.parametrize(
+    ("violation", "failing"),
+    [
+        (
+            "update song_aboutness set emotions_text = repeat('é', 101) where song_id = 2",
+            "emotions_text_within_100_chars",
+        ),
+        (
+            "update song_aboutness set moments_text = 'at night [CONFIDENCE: low]' where song_id = 2",
+            "moments_text_without_confidence_tag",
+        ),
+        ("update song_aboutness set moments_text = '' where song_id = 10", "old_style_rows_untouched"),
+        ("delete from song_aboutness where song_id = 10", "old_style_rows_untouched"),
+    ],
+    ids=["too long", "tag", "old-style row changed", "old-style row deleted"],
+)
+def test_a_violation_fails_the_checks_and_no_later_range_hides_it(
+    make_project: MakeProject, violation: str, failing: str
+) -> None:
+    project = make_project(real_songs(20), ABOUTNESS_RANGE_SIZE="10")
+    write_row(project, 2, "a text of the new style")
+    write_row(project, 10, OLD_STYLE_TEXT, BEFORE_ROLLOUT)
+    project.must("sync_song_id_ranges")
+    first, second = project.ranges()
+    project.must("song_aboutness_backfill", partition=first)
+    project.sql(violation)
+    project.must("song_aboutness_backfill", partition=second)
+    expected = {**dict.fromkeys(CHECKS, True), failing: False, "ready_to_enable": False}
+    assert project.checks() == expected
+    finished = project.execute("aboutness_checks")
+    assert finished.exit_code != 0
+    assert f"These checks failed: {failing}." in finished.output
+    assert project.checks() == expected
+
+
+def test_a_smoke_run_sees_that_an_old_style_row_was_changed(make_project: MakeProject) -> None:
+    project = make_project(real_songs(5))
+    write_row(project, 1, OLD_STYLE_TEXT, BEFORE_ROLLOUT)
+    project.must("aboutness_smoke")
+    project.sql("update song_aboutness set emotions_text = 'changed' where song_id = 1")
+    finished = project.execute("aboutness_smoke")
+    assert finished.exit_code != 0
+    assert "The smoke run does not pass: old_style_rows_untouched." in finished.output
+
+
+@pytest.mark.parametrize("partition", [None, "nonsense", "000000001-000000010"])
+def test_a_partition_that_is_not_laid_costs_nothing_and_gives_one_clear_sentence(
+    make_project: MakeProject, stand_in: StandIn, partition: str | None
+) -> None:
+    project = make_project(real_songs(5))
+    finished = project.execute("song_aboutness_backfill", partition=partition)
+    assert finished.exit_code != 0
+    assert "song_id_ranges" in finished.output
+    assert stand_in.requests()["counts"]["requests"] == {}
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DAGSTER_PG_URL", "OPENAI_API_KEY"])
+def test_a_missing_setting_is_named_together_with_aboutness_local(
+    make_project: MakeProject, stand_in: StandIn, name: str
+) -> None:
+    project = make_project(real_songs(5))
+    finished = project.execute("aboutness_smoke", without=name)
+    assert finished.exit_code != 0
+    assert f"{name} is not set." in finished.output
+    assert "aboutness-local" in finished.output
+    assert stand_in.requests()["counts"]["requests"] == {}
+
+
+def test_run_config_overrides_a_setting_for_one_run(make_project: MakeProject, stand_in: StandIn) -> None:
+    project = make_project(real_songs(20))
+    config: dict[str, Any] = {"resources": {"settings": {"config": {"pack_size": 5, "max_in_flight": 1}}}}
+    project.must("aboutness_smoke", config=config)
+    chat = [request for request in stand_in.requests()["requests"] if request["route"] == "chat"]
+    assert [len(request["songs"]) for request in chat] == [5] * 4
+
+
+def test_syncing_without_dagster_home_says_that_the_ranges_would_be_forgotten(
+    make_project: MakeProject,
+) -> None:
+    finished = make_project(real_songs(5)).execute("sync_song_id_ranges", without="DAGSTER_HOME")
+    assert finished.exit_code != 0
+    assert "DAGSTER_HOME is not set" in finished.output
+
+
+def test_settings_may_stand_in_a_dotenv_file(make_project: MakeProject) -> None:
+    project = make_project(real_songs(5))
+    names = ("DATABASE_URL", "DAGSTER_PG_URL")
+    Path(project.home / ".env").write_text("".join(f"{name}={project.environment[name]}\n" for name in names))
+    wrong = "postgresql://nobody:nothing@127.0.0.1:1/none"
+    project.must("sync_song_id_ranges", DATABASE_URL=wrong, DAGSTER_PG_URL=wrong)
+    assert project.ranges() == ["000000001-000001000"]

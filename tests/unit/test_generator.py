@@ -1,0 +1,247 @@
+"""Which requests are asked for one pack, whatever is answered; ``ask`` is a plain function in memory."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aboutness_assets.errors import (
+    AboutnessError,
+    GlobalFault,
+    ProviderUnavailable,
+    RequestRefused,
+    UnparsableAnswer,
+)
+from aboutness_assets.generation.generator import Answer, generate
+from aboutness_assets.generation.packs import Pack
+from aboutness_assets.songs import RequestKind, Song
+
+NAMES = "Amber Basalt Cedar Dune Ember Fjord Glacier Harbour Island Jasmine".split()
+SONGS = tuple(Song(number, name, "Artist") for number, name in enumerate(NAMES))
+PACK = Pack(SONGS)
+
+Reply = Callable[[Pack], str | Answer]
+
+
+def content(pack: Pack, without: frozenset[int] = frozenset(), broken: frozenset[int] = frozenset()) -> str:
+    """An answer with texts of its own for every song, some missing, some without a usable text."""
+    entries = {
+        key: {
+            "title": song.title,
+            "emotions_text": "" if song.song_id in broken else f"longing for the {song.title}",
+            "emotions_confidence": "high",
+            "moments_text": f"walking past the {song.title} at dawn",
+            "moments_confidence": "low",
+        }
+        for key, song in pack.keyed().items()
+        if song.song_id not in without
+    }
+    return json.dumps({"songs": entries})
+
+
+def lacking(*song_ids: int) -> Reply:
+    return lambda pack: content(pack, without=frozenset(song_ids))
+
+
+def failing(error: AboutnessError) -> Reply:
+    def reply(pack: Pack) -> str:
+        raise error
+
+    return reply
+
+
+@dataclass
+class ScriptedAsk:
+    """Answers by script, then honestly; remembers what was asked."""
+
+    script: list[Reply] = field(default_factory=list)
+    otherwise: Reply = content
+    asked: list[tuple[RequestKind, list[int | str]]] = field(default_factory=list)
+    answered: list[int] = field(default_factory=list)
+
+    async def __call__(self, pack: Pack, kind: RequestKind) -> Answer:
+        self.asked.append((kind, [song.song_id for song in pack.songs]))
+        number = len(self.asked)
+        reply = self.script.pop(0) if self.script else self.otherwise
+        await asyncio.sleep(0)
+        replied = reply(pack)
+        self.answered.append(number)
+        return (
+            Answer(number, replied, "stop", None)
+            if isinstance(replied, str)
+            else Answer(number, replied.content, replied.finish_reason, replied.refusal)
+        )
+
+
+def singles(*song_ids: int) -> list[tuple[str, list[int]]]:
+    return [("single_song", [song_id]) for song_id in song_ids]
+
+
+async def test_a_whole_answer_takes_one_request() -> None:
+    ask = ScriptedAsk()
+
+    generated = await generate(PACK, ask)
+
+    assert ask.asked == [("batch", list(range(10)))]
+    assert [song for song, _ in generated.written] == list(SONGS)
+    assert (generated.failed, generated.request_ids) == ([], [1])
+
+
+async def test_several_missing_songs_are_asked_again_together_and_then_alone() -> None:
+    ask = ScriptedAsk([lacking(2, 5, 7), lacking(5)])
+
+    generated = await generate(PACK, ask)
+
+    assert ask.asked[1:] == [("batch", [2, 5, 7]), *singles(5)]
+    assert len(generated.written) == 10
+    assert generated.request_ids == [1, 2, 3]
+
+
+async def test_songs_with_unusable_texts_are_asked_again_together() -> None:
+    ask = ScriptedAsk([lambda pack: content(pack, broken=frozenset({1, 2}))])
+
+    await generate(PACK, ask)
+
+    assert ask.asked[1:] == [("batch", [1, 2])]
+
+
+async def test_one_missing_song_is_asked_for_alone() -> None:
+    ask = ScriptedAsk([lacking(4)])
+
+    await generate(PACK, ask)
+
+    assert ask.asked[1:] == singles(4)
+
+
+async def test_an_answer_without_any_song_of_the_pack_goes_to_single_songs() -> None:
+    ask = ScriptedAsk([lacking(*range(10))])
+
+    await generate(PACK, ask)
+
+    assert ask.asked[1:] == singles(*range(10))
+
+
+async def test_a_song_whose_entry_speaks_of_another_is_asked_for_alone() -> None:
+    def swapped(pack: Pack) -> str:
+        songs = json.loads(content(pack))["songs"]
+        songs["1"], songs["2"] = songs["2"], songs["1"]
+        return json.dumps({"songs": songs})
+
+    ask = ScriptedAsk([swapped])
+
+    generated = await generate(PACK, ask)
+
+    assert ask.asked[1:] == singles(0, 1)
+    assert len(generated.written) == 10
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        failing(UnparsableAnswer("no JSON")),
+        failing(RequestRefused("HTTP 400")),
+        lambda pack: "no JSON at all",
+        lambda pack: Answer(0, None, "stop", None),
+        lambda pack: Answer(0, None, "stop", "I can't help with that"),
+        lambda pack: Answer(0, content(pack), "content_filter", None),
+    ],
+)
+async def test_an_answer_that_cannot_be_used_at_all_goes_to_single_songs_at_once(reply: Reply) -> None:
+    ask = ScriptedAsk([reply])
+
+    generated = await generate(PACK, ask)
+
+    assert ask.asked[1:] == singles(*range(10))
+    assert len(generated.written) == 10
+
+
+@pytest.mark.parametrize(
+    ("reply", "cause", "times"),
+    [
+        (failing(UnparsableAnswer("no JSON")), "unparsable", 2),
+        (failing(RequestRefused("HTTP 400")), "refused", 1),
+        (failing(ProviderUnavailable("HTTP 503")), "provider_unavailable", 1),
+        (lambda pack: Answer(0, None, "stop", "I can't help with that"), "refused", 1),
+        (lambda pack: Answer(0, "{", "content_filter", None), "content_filter", 2),
+        (lambda pack: Answer(0, "", "stop", None), "unparsable", 2),
+        (lambda pack: content(pack, without=frozenset({3})), "missing", 2),
+        (lambda pack: content(pack, broken=frozenset({3})), "unusable_text", 2),
+    ],
+)
+async def test_a_song_that_fails_alone_is_given_up(reply: Reply, cause: str, times: int) -> None:
+    ask = ScriptedAsk([lacking(3)], otherwise=reply)
+
+    generated = await generate(PACK, ask)
+
+    assert ask.asked[1:] == singles(3) * times
+    assert [(failure.song_id, failure.cause) for failure in generated.failed] == [(3, cause)]
+    assert generated.failed[0].reason
+    assert len(generated.written) == 9
+
+
+async def test_when_the_provider_is_unavailable_no_song_is_asked_for_alone() -> None:
+    ask = ScriptedAsk([failing(ProviderUnavailable("HTTP 503"))])
+
+    generated = await generate(PACK, ask)
+
+    assert len(ask.asked) == 1
+    assert {failure.cause for failure in generated.failed} == {"provider_unavailable"}
+    assert len(generated.failed) == 10
+
+
+async def test_a_global_fault_comes_out_as_it_is_and_cancels_the_other_requests() -> None:
+    started, cancelled = 0, 0
+
+    async def ask(pack: Pack, kind: RequestKind) -> Answer:
+        nonlocal started, cancelled
+        if kind == "batch":
+            raise UnparsableAnswer("no JSON")
+        started += 1
+        if started == len(SONGS):
+            raise GlobalFault("no quota")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+        raise AssertionError("never answered")
+
+    with pytest.raises(GlobalFault, match="no quota"):
+        await generate(PACK, ask)
+
+    assert cancelled == 9
+
+
+REPLIES = st.sampled_from(
+    [
+        content,
+        lacking(0),
+        lacking(1, 2),
+        lacking(*range(10)),
+        lambda pack: content(pack, broken=frozenset({3, 4})),
+        lambda pack: "nonsense",
+        lambda pack: Answer(0, None, "stop", "no"),
+        failing(UnparsableAnswer("no JSON")),
+        failing(RequestRefused("HTTP 400")),
+        failing(ProviderUnavailable("HTTP 503")),
+    ]
+)
+
+
+@given(size=st.integers(1, 10), script=st.lists(REPLIES, max_size=30), otherwise=REPLIES)
+def test_at_most_two_and_twice_n_requests_and_every_song_ends_once(
+    size: int, script: list[Reply], otherwise: Reply
+) -> None:
+    pack = Pack(SONGS[:size])
+    ask = ScriptedAsk(script, otherwise)
+
+    generated = asyncio.run(generate(pack, ask))
+
+    assert len(ask.asked) <= 2 + 2 * size
+    ended = [song.song_id for song, _ in generated.written] + [failed.song_id for failed in generated.failed]
+    assert sorted(map(int, ended)) == list(range(size))
+    assert sorted(generated.request_ids) == sorted(ask.answered)
