@@ -1,9 +1,10 @@
 """The acceptance criteria as verdicts: of the asset checks, and of the table that a smoke run prints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aboutness_assets.database.criteria import TextCounts
+from aboutness_assets.database.failed_songs import FailedSongRecord
 from aboutness_assets.database.old_style import OldStyleComparison
 from aboutness_assets.report import Report
 
@@ -32,6 +33,7 @@ class Verdict:
     passed: bool
     description: str
     details: dict[str, int | float | bool | str | list[str]] = field(default_factory=dict)
+    failed_songs: tuple[FailedSongRecord, ...] = ()
 
 
 def text_verdicts(counts: TextCounts, looked_at: str) -> list[Verdict]:
@@ -87,6 +89,22 @@ def ready_verdict(songs: int, rows: int, others: Sequence[Verdict], *, estimated
         share >= READY_COVERAGE and not failing,
         description,
         {"songs": songs, "songs_with_row": rows, "coverage": share, "estimated": estimated},
+    )
+
+
+def failed_songs_verdict(causes: Mapping[str, int], latest: Sequence[FailedSongRecord]) -> Verdict:
+    """Whether songs are on record as failed; not a criterion, as single songs may fail for good."""
+    total = sum(causes.values())
+    quarantined = sum(record.quarantined for record in latest)
+    spelt = ", ".join(f"{count} {cause}" for cause, count in causes.items())
+    return Verdict(
+        "no_failed_songs",
+        total == 0,
+        f"{total} songs have failed and have no row: {spelt}."
+        if total
+        else "No song is on record as failed.",
+        {"songs_failed": total, "songs_in_quarantine": quarantined, **causes},
+        tuple(latest),
     )
 
 

@@ -1,13 +1,18 @@
 """The assets: songs, which the service owns, and song_aboutness, which this project fills range by range."""
 
+import logging
+
 import dagster as dg
 
 from aboutness_assets.interruption import run_until_interrupted
 from aboutness_assets.presentation import ABOUTNESS_COLUMNS, SONGS_COLUMNS, materialization_metadata
 from aboutness_assets.resources import SettingsResource
-from aboutness_assets.runs import Run, fill_range
+from aboutness_assets.runs import Run, fill_range, lay_ranges
+from aboutness_assets.settings import Settings
 
-song_id_ranges = dg.DynamicPartitionsDefinition(name="song_id_ranges")
+SONG_ID_RANGES = "song_id_ranges"
+
+song_id_ranges = dg.DynamicPartitionsDefinition(name=SONG_ID_RANGES)
 
 songs = dg.AssetSpec(
     "songs",
@@ -37,6 +42,18 @@ def song_aboutness(
     report = run_until_interrupted(fill_range(in_force, range_key, run_of(context.run), context.log))
     return dg.MaterializeResult(
         metadata=materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
+    )
+
+
+async def lay_song_id_ranges_of(
+    instance: dg.DagsterInstance, settings: Settings, log: logging.Logger
+) -> list[str]:
+    """Add a partition for every range that holds songs and has none; returns the new keys."""
+    return await lay_ranges(
+        settings,
+        read_keys=lambda: instance.get_dynamic_partitions(SONG_ID_RANGES),
+        add_keys=lambda keys: instance.add_dynamic_partitions(SONG_ID_RANGES, list(keys)),
+        log=log,
     )
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from aboutness_assets.circuit_breaker import CircuitBreaker
 from aboutness_assets.cost import cost_usd, estimate_tokens
 from aboutness_assets.database.aboutness_table import AboutnessTable, Row
+from aboutness_assets.database.failed_songs import FailedSongRecord, FailedSongs
 from aboutness_assets.database.journal import Journal, KeptAnswer
 from aboutness_assets.embedding import Embedder
 from aboutness_assets.errors import (
@@ -38,7 +40,7 @@ from aboutness_assets.generation.text import MAX_CHARACTERS
 from aboutness_assets.openai_client import OpenAIClient, read_chat_body
 from aboutness_assets.progress import Progress
 from aboutness_assets.report import SAMPLE_SIZE, Report
-from aboutness_assets.songs import Aboutness, FailedSong, RequestKind, Song
+from aboutness_assets.songs import Aboutness, FailedSong, RequestKind, Song, SongId
 
 GRACE_SECONDS = 5.0
 """How long a stopping run still waits for answers that are under way: they are paid for."""
@@ -65,6 +67,8 @@ class Backfill:
         client: OpenAIClient,
         embedder: Embedder,
         journal: Journal,
+        failed_songs: FailedSongs,
+        breaker: CircuitBreaker,
         table: AboutnessTable,
         pool: AsyncConnectionPool,
         report: Report,
@@ -74,6 +78,8 @@ class Backfill:
         self._client = client
         self._embedder = embedder
         self._journal = journal
+        self._failed_songs = failed_songs
+        self._breaker = breaker
         self._table = table
         self._pool = pool
         self._report = report
@@ -82,6 +88,7 @@ class Backfill:
         self._ready: asyncio.Queue[GeneratedPack] = asyncio.Queue(EMBED_WORKERS * PACKS_PER_EMBEDDING)
         self._unfinished = asyncio.Semaphore(UNFINISHED_PACKS)
         self._kept: dict[int, KeptAnswer] = {}
+        self._on_record: set[SongId] = set()
         self._fault: GlobalFault | None = None
         self._progress = Progress(report, log)
 
@@ -122,29 +129,57 @@ class Backfill:
 
     async def _packs_to_ask(self, page: list[Song]) -> list[Pack]:
         """Use the answers that were kept for songs of this page; packs of the songs that still need one."""
-        songs = {song.song_id: song for song in page if sent_title(song.title) or sent_artist(song.artist)}
-        self._fail(
+        records = await self._failed_songs.among(page)
+        self._on_record |= {song.song_id for song in page if str(song.song_id) in records}
+        songs = {song.song_id: song for song in page}
+        await self._replay(songs, records)
+        for song in page:
+            record = records.get(str(song.song_id))
+            if song.song_id in songs and record is not None and record.quarantined:
+                del songs[song.song_id]
+                self._leave_in_quarantine(song, record)
+        unknown = [
+            song for song in songs.values() if not (sent_title(song.title) or sent_artist(song.artist))
+        ]
+        for song in unknown:
+            del songs[song.song_id]
+        await self._fail(
             [
-                FailedSong(song.song_id, "nothing_known", "the catalogue has neither a title nor an artist")
-                for song in page
-                if song.song_id not in songs
+                FailedSong(song.song_id, "nothing_known", "The catalogue has neither a title nor an artist.")
+                for song in unknown
             ]
         )
-        for kept in await self._journal.kept_answers(list(songs.values())):
-            self._kept[kept.request_id] = kept
+        return packs_of(list(songs.values()), self._pack_size)
+
+    async def _replay(self, songs: dict[SongId, Song], records: Mapping[str, FailedSongRecord]) -> None:
+        """Use answers that are paid for, and take the songs that they serve out of ``songs``.
+
+        These are answers that no run came to use, and those that failed a song: a better parser may by now
+        be able to read them.
+        """
+        kept = await self._journal.kept_answers(list(songs.values()))
+        self._kept |= {answer.request_id: answer for answer in kept}
+        once_failed = [request_id for record in records.values() for request_id in record.request_ids]
+        if once_failed:
+            kept += await self._journal.answers(once_failed)
+        for answer in kept:
             replayed = [
-                (song, aboutness) for song, aboutness in _read_kept(kept) if songs.get(song.song_id) == song
+                (song, aboutness) for song, aboutness in _read_kept(answer) if songs.get(song.song_id) == song
             ]
             for song, _ in replayed:
                 del songs[song.song_id]
             self._report.answers_replayed += bool(replayed)
             await self._ready.put(GeneratedPack(written=replayed))
-        return packs_of(list(songs.values()), self._pack_size)
+
+    def _leave_in_quarantine(self, song: Song, record: FailedSongRecord) -> None:
+        reason = f"In quarantine after {record.attempts} runs, until replay_failed_songs. {record.reason}"
+        self._log.warning("Song %s is left out (%s): %s", song.song_id, record.cause, reason)
+        self._report.failed.append(FailedSong(song.song_id, record.cause, reason))
 
     async def _generate(self, pack: Pack) -> None:
         try:
-            generated = await generate(pack, self._ask)
-            self._fail(generated.failed)
+            generated = await generate(pack, self._ask, self._breaker)
+            await self._fail(generated.failed, generated.request_ids)
             await self._ready.put(generated)
         finally:
             self._unfinished.release()
@@ -245,7 +280,7 @@ class Backfill:
         rows, failed = await self._embed(written)
         inserted = await self._table.insert(self._pool, rows, self._log)
         failed += inserted.failed
-        self._fail(failed)
+        await self._fail(failed)
         lost = {failure.song_id for failure in failed}
         await self._journal.settle(
             [
@@ -255,6 +290,7 @@ class Backfill:
                 for request_id in pack.request_ids
             ]
         )
+        await self._strike_off([song.song_id for song, _ in written if song.song_id not in lost])
         self._report.songs_written += inserted.written
         self._report.songs_skipped_existing += inserted.already_there
         room = SAMPLE_SIZE - len(self._report.sample)
@@ -266,7 +302,9 @@ class Backfill:
         try:
             vectors = await self._embedder.embed(texts) if texts else []
         except ProviderUnavailable as unavailable:
-            return [], [FailedSong(song.song_id, "embedding", str(unavailable)) for song, _ in written]
+            return [], [
+                FailedSong(song.song_id, "provider_unavailable", str(unavailable)) for song, _ in written
+            ]
         rows, failed = [], []
         for (song, about), emotions, moments in zip(
             written, vectors[: len(written)], vectors[len(written) :], strict=True
@@ -278,10 +316,19 @@ class Backfill:
                 rows.append(Row(song.song_id, about, emotions, moments))
         return rows, failed
 
-    def _fail(self, failures: Sequence[FailedSong]) -> None:
+    async def _fail(self, failures: Sequence[FailedSong], request_ids: Sequence[int] = ()) -> None:
+        """Leave songs out for this run; request_ids: the answers that failed them."""
+        if not failures:
+            return
         for failure in failures:
             self._log.warning("Song %s failed (%s): %s", failure.song_id, failure.cause, failure.reason)
         self._report.failed += failures
+        await self._failed_songs.record(failures, request_ids=request_ids)
+
+    async def _strike_off(self, written: Sequence[SongId]) -> None:
+        recovered = self._on_record.intersection(written)
+        if recovered:
+            await self._failed_songs.forget(recovered)
 
     async def _settle_indeterminate(self) -> None:
         dead = await self._journal.bury_indeterminate()

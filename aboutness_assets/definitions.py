@@ -9,6 +9,7 @@ from aboutness_assets.checks import acceptance_checks
 from aboutness_assets.jobs import (
     aboutness_checks,
     aboutness_smoke,
+    replay_failed_songs,
     song_aboutness_backfill,
     sync_song_id_ranges,
 )
@@ -21,7 +22,13 @@ def build_defs(**resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=[songs, song_aboutness],
         asset_checks=[acceptance_checks],
-        jobs=[sync_song_id_ranges, song_aboutness_backfill, aboutness_smoke, aboutness_checks],
+        jobs=[
+            sync_song_id_ranges,
+            song_aboutness_backfill,
+            aboutness_smoke,
+            aboutness_checks,
+            replay_failed_songs,
+        ],
         sensors=[song_id_ranges_in_step],
         resources={"settings": settings_resource(), **resources},
         # A run is one process: a step of its own would cost 3 to 10 s a range (docs/design.md).

@@ -1,30 +1,35 @@
 """The jobs: lay ranges, fill them, try it on a few songs, hold the criteria."""
 
+import os
+from typing import get_args
+
 import dagster as dg
+from pydantic import Field
 
 from aboutness_assets.acceptance import acceptance_table
-from aboutness_assets.assets import run_of, song_aboutness, song_id_ranges
+from aboutness_assets.assets import SONG_ID_RANGES, lay_song_id_ranges_of, run_of, song_aboutness
 from aboutness_assets.checks import FAIL_RUN_TAG
 from aboutness_assets.interruption import run_until_interrupted
 from aboutness_assets.presentation import materialization_metadata
 from aboutness_assets.resources import SettingsResource
-from aboutness_assets.runs import lay_ranges, smoke
+from aboutness_assets.runs import replay_failed, smoke
+from aboutness_assets.songs import Cause
 
 
 @dg.op
 def lay_song_id_ranges(context: dg.OpExecutionContext, settings: SettingsResource) -> None:
     """Add a partition for every range of song_id that holds songs and has none."""
-    if context.instance.is_ephemeral:
+    if not (os.environ.get("DAGSTER_HOME") or context.instance.is_ephemeral):
+        # Dagster's commands then make an instance in a temporary directory and delete it when they end.
         raise dg.Failure(
             "DAGSTER_HOME is not set, so the ranges would be forgotten at once. "
             "Set it to the absolute path of the directory that holds dagster.yaml.",
             allow_retries=False,
         )
-    existing = context.instance.get_dynamic_partitions(str(song_id_ranges.name))
-    new = run_until_interrupted(lay_ranges(settings.load(), existing))
-    context.instance.add_dynamic_partitions(str(song_id_ranges.name), new)
-    context.log.info("%d ranges added to the %d that were there.", len(new), len(existing))
-    context.add_output_metadata({"ranges_added": len(new), "ranges": len(existing) + len(new)})
+    new = run_until_interrupted(lay_song_id_ranges_of(context.instance, settings.load(), context.log))
+    ranges = len(context.instance.get_dynamic_partitions(SONG_ID_RANGES))
+    context.log.info("%d ranges added; there are %d.", len(new), ranges)
+    context.add_output_metadata({"ranges_added": len(new), "ranges": ranges})
 
 
 @dg.job
@@ -51,6 +56,41 @@ def write_first_songs(context: dg.OpExecutionContext, settings: SettingsResource
 def aboutness_smoke() -> None:
     """Write the first 50 songs without a row through the batch path and print the acceptance table."""
     write_first_songs()
+
+
+class ReplayConfig(dg.Config):
+    """Which failed songs to try again; left as it is: all of them."""
+
+    cause: str | None = Field(
+        default=None, description=f"Only songs that failed by this cause: {', '.join(get_args(Cause))}."
+    )
+    song_ids: list[str] = Field(default_factory=list, description="Only these songs.")
+
+
+@dg.op
+def replay_songs(context: dg.OpExecutionContext, config: ReplayConfig, settings: SettingsResource) -> None:
+    """Try failed songs again, quarantined ones too; answers that failed them are read again first."""
+    if config.cause is not None and config.cause not in get_args(Cause):
+        raise dg.Failure(
+            f"No cause is called {config.cause!r}. Leave it empty or take one of these: "
+            f"{', '.join(get_args(Cause))}.",
+            allow_retries=False,
+        )
+    in_force = settings.load()
+    report = run_until_interrupted(
+        replay_failed(
+            in_force, run_of(context.run), context.log, cause=config.cause, song_ids=config.song_ids
+        )
+    )
+    context.add_output_metadata(
+        materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
+    )
+
+
+@dg.job
+def replay_failed_songs() -> None:
+    """Try songs again that failed: all, those of one cause, or chosen ones (see the op's config)."""
+    replay_songs()
 
 
 song_aboutness_backfill = dg.define_asset_job(

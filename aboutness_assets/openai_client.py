@@ -28,6 +28,7 @@ from aboutness_assets.errors import (
     SettingsError,
     UnparsableAnswer,
 )
+from aboutness_assets.inert import inert
 from aboutness_assets.rate_limit_headers import retry_after
 from aboutness_assets.songs import Usage
 from aboutness_assets.throttle import MAX_PAUSE_SECONDS, Pause, Throttle
@@ -39,6 +40,7 @@ T = TypeVar("T")
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_ATTEMPTS = 5
 MAX_MESSAGE_CHARACTERS = 300
+_MAX_COUNT = 2**31 - 1  # tokens of one answer; no journal takes more, and no provider means it
 
 # The provider's own codes for an account that cannot pay; HTTP 429, though no waiting helps.
 _NO_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
@@ -464,9 +466,8 @@ class _ProviderError:
 
 
 def _for_people(text: str, api_key: str) -> str:
-    """A provider's text on one line, without keys, at most MAX_MESSAGE_CHARACTERS long."""
-    text = _SECRET.sub("[secret]", text.replace(api_key, "[secret]"))
-    text = " ".join(text.split())
+    """A provider's text, inert and without keys, at most MAX_MESSAGE_CHARACTERS long."""
+    text = _SECRET.sub("[secret]", inert(text).replace(inert(api_key), "[secret]"))
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
@@ -531,4 +532,4 @@ def _text(value: object) -> str | None:
 
 
 def _count(value: object) -> int:
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value <= _MAX_COUNT else 0

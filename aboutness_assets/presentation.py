@@ -1,16 +1,24 @@
 """How reports and verdicts look in Dagster's UI: metadata of materializations and checks, column schemas."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 
 from aboutness_assets.acceptance import Verdict
+from aboutness_assets.database.failed_songs import FailedSongRecord
+from aboutness_assets.inert import inert
 from aboutness_assets.report import Report
 
 FAILED_SONGS_SHOWN = 100
 """Rows of the table of failed songs; all of them stand in the log."""
 
+WARNINGS = ("ready_to_enable", "no_failed_songs")
+"""Checks that merely warn: too few rows is no defect, only not yet, and single songs may fail for good."""
+
+# The UI makes links of addresses too, after it has resolved escapes: these are broken by a word joiner.
+_ADDRESS = re.compile(r"(?<=http)|(?<=www)|(?=@)", re.IGNORECASE)
 _MARKDOWN = re.compile(r"([\\\\`*_{}\[\]<>()#+!|~&-])")
 
 
@@ -60,6 +68,21 @@ def failed_songs_table(report: Report) -> str:
     return "\n".join(lines)
 
 
+def failed_records_table(records: Sequence[FailedSongRecord]) -> str:
+    """Failed songs on record, as a Markdown table."""
+    lines = [
+        "| song_id | cause | runs | quarantined | range | last | reason |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {_cell(record.song_id)} | {record.cause} | {record.attempts}"
+        f" | {'yes' if record.quarantined else 'no'} | {_cell(record.range_key)}"
+        f" | {record.last_failed_at:%Y-%m-%d %H:%M} | {_cell(record.reason)} |"
+        for record in records
+    ]
+    return "\n".join(lines)
+
+
 def sample_table(report: Report) -> str:
     """A few written texts, as a Markdown table."""
     lines = ["| song_id | title | artist | emotions | moments |", "|---|---|---|---|---|"]
@@ -73,23 +96,24 @@ def sample_table(report: Report) -> str:
 
 
 def verdict_result(verdict: Verdict, asset_key: dg.AssetKey) -> dg.AssetCheckResult:
-    """An asset check's result. Too few rows is no defect, only not yet: ready_to_enable merely warns."""
-    only_not_yet = verdict.name == "ready_to_enable"
-    severity = dg.AssetCheckSeverity.WARN if only_not_yet else dg.AssetCheckSeverity.ERROR
+    """An asset check's result."""
+    severity = dg.AssetCheckSeverity.WARN if verdict.name in WARNINGS else dg.AssetCheckSeverity.ERROR
+    metadata: dict[str, Any] = dict(verdict.details)
+    if verdict.failed_songs:
+        metadata["failed_songs"] = dg.MetadataValue.md(failed_records_table(verdict.failed_songs))
     return dg.AssetCheckResult(
         asset_key=asset_key,
         check_name=verdict.name,
         passed=verdict.passed,
         severity=severity,
         description=verdict.description,
-        metadata=dict(verdict.details),
+        metadata=metadata,
     )
 
 
 def _cell(value: object) -> str:
     """A value as inert Markdown: titles are data and must not render."""
-    text = "".join(character if character.isprintable() else " " for character in str(value)[:200])
-    return _MARKDOWN.sub(r"\\\1", text)
+    return _MARKDOWN.sub(r"\\\1", _ADDRESS.sub("\u2060", inert(str(value)[:200])))
 
 
 def _column(

@@ -35,7 +35,7 @@ class Quota:
 
 def parse_number(text: str | None) -> float | None:
     """A plain decimal number of at least 0, or None."""
-    if text is None or not _NUMBER.fullmatch(text.strip()):
+    if text is None or not _NUMBER.fullmatch(text := text.strip()):
         return None
     return float(text)
 

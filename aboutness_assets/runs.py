@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,15 +14,18 @@ from psycopg_pool import AsyncConnectionPool
 from aboutness_assets.acceptance import (
     Criterion,
     Verdict,
+    failed_songs_verdict,
     old_style_verdict,
     ready_verdict,
     smoke_criteria,
     text_verdicts,
 )
 from aboutness_assets.backfill import Backfill
+from aboutness_assets.circuit_breaker import CircuitBreaker
 from aboutness_assets.database import catalogue
 from aboutness_assets.database.aboutness_table import AboutnessTable, read_table
 from aboutness_assets.database.criteria import WHOLE_TABLE, count_violations, heap_bytes
+from aboutness_assets.database.failed_songs import FailedSongs
 from aboutness_assets.database.journal import Journal
 from aboutness_assets.database.old_style import OldStyleComparison, compare_with_baseline, record_baseline
 from aboutness_assets.database.operations import exclusive_range, open_operations
@@ -42,8 +45,15 @@ SERVICE_POOL_SIZE = 6
 SMOKE_SONGS = 50
 """Songs of a smoke run (CONTRACT: aboutness_smoke)."""
 
+FAILED_SONGS_SHOWN = 100
+"""Failed songs listed with the check; all of them stand in aboutness_ops.failed_song."""
+
 LOOK_AT_ALL_BELOW_BYTES = 256 * 2**20
 """Up to this size of the main heap (about a million rows) a check after a range looks at the whole table."""
+
+
+JUDGED_ANSWERS = 50
+"""The last answers, among which ABOUTNESS_BREAKER_BAD_SHARE counts the bad ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +88,25 @@ class _Service:
     id_type: IdType
 
 
-async def lay_ranges(settings: Settings, existing_keys: Iterable[str]) -> list[str]:
-    """The partition keys to add to those that exist, so that every song of the catalogue lies in a range."""
-    async with open_service(settings.service_url(), 1) as pool, pool.connection() as connection:
-        return await catalogue.new_ranges(
-            connection, settings.songs_query, existing_keys, settings.range_size
-        )
+async def lay_ranges(
+    settings: Settings,
+    read_keys: Callable[[], Sequence[str]],
+    add_keys: Callable[[Sequence[str]], None],
+    log: logging.Logger,
+) -> list[str]:
+    """Add partition keys until every song of the catalogue lies in a range; returns those that were added.
+
+    One at a time: two first layings at once could cut text ids at different songs.
+    """
+    async with (
+        open_service(settings.service_url(), 1) as pool,
+        exclusive_range(settings.operations_url(), "song_id_ranges", None, log),
+        pool.connection() as connection,
+    ):
+        new = await catalogue.new_ranges(connection, settings.songs_query, read_keys(), settings.range_size)
+        if new:
+            add_keys(new)
+        return new
 
 
 async def fill_range(settings: Settings, range_key: str, run: Run, log: logging.Logger) -> Report:
@@ -114,18 +137,37 @@ async def smoke(settings: Settings, run: Run, log: logging.Logger) -> SmokeResul
     ):
         async with service.pool.connection() as connection:
             songs = await catalogue.songs_without_row(connection, settings.songs_query, SMOKE_SONGS)
-
-        async def one_page() -> AsyncIterator[list[Song]]:
-            if songs:
-                yield songs
-
-        report = await _fill(service, one_page(), Report(songs_in_range=len(songs)), run, "smoke", log)
+        report = await _fill(service, _pages(songs), Report(songs_in_range=len(songs)), run, "smoke", log)
         async with service.pool.connection() as connection:
             rows = await count_violations(
                 connection, settings.rollout_at, service.table.among([song.song_id for song in songs])
             )
         old_style = await _old_style(service)
     return SmokeResult(report, smoke_criteria(report, rows, old_style, settings.pack_size))
+
+
+async def replay_failed(
+    settings: Settings, run: Run, log: logging.Logger, *, cause: str | None, song_ids: Sequence[str]
+) -> Report:
+    """Try failed songs again, quarantined ones too: those of a cause, those with these ids, or all.
+
+    Answers that failed them are read again first, at no cost. Raises SettingsError or GlobalFault.
+    """
+    async with (
+        _open(settings) as service,
+        exclusive_range(settings.operations_url(), service.table.service, None, log),
+    ):
+        failed_songs = _failed_songs(service, run, "replay")
+        chosen = await failed_songs.release(cause=cause, song_ids=song_ids)
+        async with service.pool.connection() as connection:
+            songs = await catalogue.chosen_without_row(
+                connection, settings.songs_query, service.id_type, chosen
+            )
+        # The others have a row by now, or have left the catalogue.
+        waiting = {str(song.song_id) for song in songs}
+        await failed_songs.forget([song_id for song_id in chosen if song_id not in waiting])
+        report = Report(songs_in_range=len(songs))
+        return await _fill(service, _pages(songs), report, run, "replay", log)
 
 
 async def hold_criteria(settings: Settings, range_key: str | None = None) -> list[Verdict]:
@@ -148,6 +190,12 @@ async def hold_criteria(settings: Settings, range_key: str | None = None) -> lis
         verdicts = text_verdicts(counts, looked_at)
         verdicts.append(old_style_verdict(await _old_style(service)))
         verdicts.append(ready_verdict(songs, rows, verdicts, estimated=partly))
+        failed_songs = _failed_songs(service)
+        verdicts.append(
+            failed_songs_verdict(
+                await failed_songs.count_by_cause(), await failed_songs.latest(FAILED_SONGS_SHOWN)
+            )
+        )
         return verdicts
 
 
@@ -228,11 +276,14 @@ async def _fill(
         integer_ids=service.id_type == "integer",
         max_usd=settings.max_usd,
     )
+    breaker = CircuitBreaker(settings.breaker_unavailable, settings.breaker_bad_share, JUDGED_ANSWERS)
     async with client:
         backfill = Backfill(
             client=client,
             embedder=Embedder(client, service.table.dimension),
             journal=journal,
+            failed_songs=_failed_songs(service, run, range_key),
+            breaker=breaker,
             table=service.table,
             pool=service.pool,
             report=report,
@@ -243,6 +294,21 @@ async def _fill(
     await journal.trim()
     log.info("%s: %s", range_key, report.summary())
     return report
+
+
+def _failed_songs(service: _Service, run: Run | None = None, range_key: str = "") -> FailedSongs:
+    return FailedSongs(
+        service.operations,
+        service=service.table.service,
+        run_id=run.run_id if run else "",
+        range_key=range_key,
+        quarantine_after=service.settings.quarantine_after,
+    )
+
+
+async def _pages(songs: list[Song]) -> AsyncIterator[list[Song]]:
+    for first in range(0, len(songs), catalogue.PAGE_SIZE):
+        yield songs[first : first + catalogue.PAGE_SIZE]
 
 
 async def _old_style(service: _Service) -> OldStyleComparison:

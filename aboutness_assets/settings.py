@@ -17,9 +17,8 @@ NOT_SET = (
 class Settings(BaseSettings):
     """The settings in force: what the caller gives, else the environment, else the default."""
 
-    model_config = SettingsConfigDict(
-        populate_by_name=True, frozen=True, extra="forbid", hide_input_in_errors=True
-    )
+    # By alias alone: were they populated by name too, a variable PACK_SIZE of somebody else's would count.
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     database_url: SecretStr | None = Field(
         None,
@@ -109,6 +108,7 @@ class Settings(BaseSettings):
         None,
         alias="ABOUTNESS_MAX_USD",
         ge=0,
+        allow_inf_nan=False,
         description="Hard cap on what one backfill may spend; empty: none.",
     )
 
@@ -135,8 +135,11 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, given: Any) -> Any:
-        meaningful_when_empty = ("reasoning_effort", "ABOUTNESS_REASONING_EFFORT")
-        return {name: value for name, value in given.items() if value != "" or name in meaningful_when_empty}
+        return {
+            name: value
+            for name, value in given.items()
+            if value != "" or name == "ABOUTNESS_REASONING_EFFORT"  # empty: not sent
+        }
 
     @field_validator("rollout_at")
     @classmethod
@@ -171,12 +174,17 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings in force; an override that is None counts as not given.
+    """The settings in force; overrides go by field name, and one that is None counts as not given.
 
     Raises SettingsError, one sentence a wrong setting, never with the value of it.
     """
+    given = {
+        str(Settings.model_fields[name].alias): value
+        for name, value in overrides.items()
+        if value is not None
+    }
     try:
-        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+        settings = Settings(**given)
     except ValidationError as invalid:
         raise SettingsError(" ".join(_sentence(error) for error in invalid.errors())) from None
     if settings.rollout_at > datetime.now(UTC):
@@ -188,7 +196,5 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _sentence(error: Any) -> str:
-    name = str(error["loc"][0]) if error["loc"] else "A setting"
-    field = Settings.model_fields.get(name)
-    variable = field.alias if field is not None and field.alias else name
+    variable = error["loc"][0] if error["loc"] else "A setting"
     return f"{variable}: {error['msg']}."

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from aboutness_assets.inert import inert
+
 SongId: TypeAlias = int | str
 """As the service's column holds it: int for integer and bigint, str for text and (canonical form) uuid."""
 
@@ -44,12 +46,16 @@ class Usage:
 class FailedSong:
     """A song that was left without a row.
 
-    cause is one of the words of ``Cause``; reason is one sentence for a person.
+    cause is one of the words of ``Cause``; reason is one sentence for a person, made inert: it may quote what
+    a provider or Postgres said.
     """
 
     song_id: SongId
     cause: "Cause"
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", inert(self.reason))
 
 
 Cause: TypeAlias = Literal[

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import os
 import re
 import subprocess
 import sys
+import time
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import psycopg
@@ -28,6 +30,8 @@ CatalogueRow = tuple[int | str, str | None, str | None]
 
 WHOLE_CATALOGUE = "000000001-000100000"
 """The key of a range of integer ids that holds every song of a test."""
+
+DEADLINE_SECONDS = 60
 
 LOG = logging.getLogger("backfills")
 
@@ -55,9 +59,8 @@ _run_numbers = count(1)
 def sample_songs(number: int) -> list[CatalogueRow]:
     """The first well-known songs of the sample catalogue: real titles, so that texts differ."""
     sample = resources.files("aboutness_assets.local") / "sample_songs.csv"
-    with sample.open(encoding="utf-8", newline="") as lines:
-        songs = [(int(row["song_id"]), row["title"], row["artist"]) for row in csv.DictReader(lines)]
-    return [*songs[:number]]
+    rows = csv.DictReader(io.StringIO(sample.read_text(encoding="utf-8")))
+    return [(int(row["song_id"]), row["title"], row["artist"]) for row in islice(rows, number)]
 
 
 def valid(texts: Sequence[str]) -> bool:
@@ -70,6 +73,15 @@ def valid(texts: Sequence[str]) -> bool:
         and not re.search(r"\[confidence:", text, re.IGNORECASE)
         for text in (emotions, moments)
     )
+
+
+def wait_until(condition: Callable[[], bool], run: subprocess.Popen[str] | None = None) -> None:
+    """Look until it is so; fails when that takes too long, or when the process ended before."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert run is None or run.poll() is None, run.communicate()[1]
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.02)
 
 
 @dataclass
@@ -117,9 +129,9 @@ class Backfills:
             "ABOUTNESS_EMBEDDING_MODEL": settings.embedding_model,
             "ABOUTNESS_MAX_IN_FLIGHT": str(settings.max_in_flight),
         }
-        run_id = f"run {next(_run_numbers)}"
+        arguments = [self.range_key, f"run {next(_run_numbers)}", "interruptible" if interruptible else ""]
         return subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, self.range_key, run_id, "interruptible" if interruptible else ""],
+            [sys.executable, "-c", _PROCESS, *arguments],
             env={**os.environ, **environment},
             stderr=subprocess.PIPE,
             text=True,
@@ -159,7 +171,7 @@ class Backfills:
         return Counter(request["route"] for request in self.stand_in.requests()["requests"])
 
     def packs(self) -> list[list[tuple[str, str]]]:
-        """Title and artist of the songs of each chat request since the last reset, in the order of arrival."""
+        """Title and artist of the songs of each chat request since the last reset, first to last."""
         return [
             [(song["title"], song["artist"]) for song in request["songs"]]
             for request in self.stand_in.requests()["requests"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,28 @@ if TYPE_CHECKING:
     from stand_in import StandIn
 
     from aboutness_assets.local.postgres import EmbeddedPostgres
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--reliability-results",
+        type=Path,
+        metavar="PATH",
+        help="append what was injected, lost and paid twice to this file, one JSON line a result",
+    )
+
+
+@pytest.fixture
+def reliability_result(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Appends a result to the file of --reliability-results, if given, for reliability_report.py."""
+    path: Path | None = request.config.getoption("--reliability-results")
+
+    def tell(**result: Any) -> None:
+        if path:
+            with path.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(result) + "\n")
+
+    return tell
 
 
 @pytest.fixture(scope="session")

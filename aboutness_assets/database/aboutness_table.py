@@ -177,8 +177,7 @@ async def read_table(connection: AsyncConnection) -> AboutnessTable:
     Raises GlobalFault, naming everything that is missing, when rows could not be inserted.
     """
     cursor = await connection.execute(
-        "select current_database() || '.' || n.nspname || '.song_aboutness#' || c.oid,"
-        " has_any_column_privilege(c.oid, 'SELECT'), has_any_column_privilege(c.oid, 'INSERT')"
+        "select current_database() || '.' || n.nspname || '.song_aboutness#' || c.oid"
         " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where c.oid = to_regclass('song_aboutness')"
     )
@@ -188,15 +187,9 @@ async def read_table(connection: AsyncConnection) -> AboutnessTable:
             "There is no table song_aboutness in the database of DATABASE_URL (or its role may not see it). "
             "Check the database, and the schema in ?schema=."
         )
-    service, may_select, may_insert = found
+    (service,) = found
     columns = await _columns(connection)
-    problems = _problems(columns)
-    problems += [
-        f"the role has no {right} on it"
-        for right, granted in (("SELECT", may_select), ("INSERT", may_insert))
-        if not granted
-    ]
-    if problems:
+    if problems := _problems(columns):
         raise GlobalFault(
             f"song_aboutness is not as agreed: {'; '.join(problems)}. "
             "What it must look like and the GRANT statements stand in docs/operating.md."
@@ -223,20 +216,27 @@ class _Column:
     type_oid: int
     dimension: int | None
     must_be_given: bool
+    may_select: bool
+    may_insert: bool
 
 
 async def _columns(connection: AsyncConnection) -> dict[str, _Column]:
     cursor = await connection.execute(
         "select a.attname, t.typname, t.oid, a.atttypmod,"
-        " a.attnotnull and not a.atthasdef and a.attidentity = ''"
+        " a.attnotnull and not a.atthasdef and a.attidentity = '',"
+        " has_column_privilege(a.attrelid, a.attnum, 'SELECT'),"
+        " has_column_privilege(a.attrelid, a.attnum, 'INSERT')"
         " from pg_attribute a join pg_type t on t.oid = a.atttypid"
         " where a.attrelid = to_regclass('song_aboutness') and a.attnum > 0 and not a.attisdropped"
     )
     return {
         name: _Column(
-            type_name, oid, modifier if type_name in ("vector", "halfvec") and modifier > 0 else None, must
+            type_name,
+            oid,
+            modifier if type_name in ("vector", "halfvec") and modifier > 0 else None,
+            *must_and_may,
         )
-        for name, type_name, oid, modifier, must in await cursor.fetchall()
+        for name, type_name, oid, modifier, *must_and_may in await cursor.fetchall()
     }
 
 
@@ -254,6 +254,19 @@ def _problems(columns: dict[str, _Column]) -> list[str]:
         for name, column in columns.items()
         if column.must_be_given and name not in _COLUMNS
     ]
+    # Every column is read, for the old-style rows; created_at is never given.
+    rights = (
+        ("SELECT", [name for name, column in columns.items() if not column.may_select]),
+        (
+            "INSERT",
+            [
+                name
+                for name, column in columns.items()
+                if name in _COLUMNS and name != "created_at" and not column.may_insert
+            ],
+        ),
+    )
+    problems += [f"the role has no {right} on {', '.join(lacking)}" for right, lacking in rights if lacking]
     return problems
 
 

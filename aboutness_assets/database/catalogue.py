@@ -118,9 +118,10 @@ left join song_aboutness as a on a.song_id = s.song_id
 _FIRST_WITHOUT_ROW = sql.SQL("""
 select distinct on (s.song_id) s.song_id, coalesce(s.title::text, ''), coalesce(s.artist::text, '')
 from {songs} as s
-where s.song_id is not null and not exists (select from song_aboutness as a where a.song_id = s.song_id)
+where {chosen} and not exists (select from song_aboutness as a where a.song_id = s.song_id)
 order by s.song_id, 2, 3 limit %(limit)s
 """)
+_ANY = sql.SQL("s.song_id is not null")
 
 
 async def id_type_of(connection: AsyncConnection, songs_query: str) -> IdType:
@@ -234,8 +235,18 @@ async def pages_without_row(
 
 async def songs_without_row(connection: AsyncConnection, songs_query: str, limit: int) -> list[Song]:
     """The first ``limit`` songs without a row of the whole catalogue, in the order of ids."""
-    statement = _FIRST_WITHOUT_ROW.format(songs=_subquery(songs_query))
+    statement = _FIRST_WITHOUT_ROW.format(songs=_subquery(songs_query), chosen=_ANY)
     cursor = await connection.execute(statement, {"limit": limit})
+    return [_song(*row) for row in await cursor.fetchall()]
+
+
+async def chosen_without_row(
+    connection: AsyncConnection, songs_query: str, id_type: IdType, song_ids: Sequence[str]
+) -> list[Song]:
+    """Those of the chosen songs (ids as text) that the catalogue holds and that have no row, in id order."""
+    chosen = sql.SQL("s.song_id = any(%(song_ids)s::text[]::{}[])").format(_CASTS[id_type])
+    statement = _FIRST_WITHOUT_ROW.format(songs=_subquery(songs_query), chosen=chosen)
+    cursor = await connection.execute(statement, {"limit": len(song_ids), "song_ids": list(song_ids)})
     return [_song(*row) for row in await cursor.fetchall()]
 
 

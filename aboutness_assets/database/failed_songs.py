@@ -28,32 +28,45 @@ class FailedSongRecord:
     quarantined: bool
     range_key: str
     run_id: str
+    request_ids: list[int]
     last_failed_at: datetime
 
 
 class FailedSongs:
-    """The failed songs of one service.
+    """The failed songs of one service, as one run sees and records them.
 
     A song that has failed in ``quarantine_after`` runs is not paid for again until it is released.
     """
 
     def __init__(
-        self, pool: AsyncConnectionPool[AsyncConnection], *, service: str, quarantine_after: int
+        self,
+        pool: AsyncConnectionPool[AsyncConnection],
+        *,
+        service: str,
+        run_id: str,
+        range_key: str,
+        quarantine_after: int,
     ) -> None:
         self._pool = pool
         self._service = service
+        self._run_id = run_id
+        self._range_key = range_key
         self._quarantine_after = quarantine_after
 
-    async def record(self, failures: Sequence[FailedSong], *, run_id: str, range_key: str) -> None:
-        """Record that songs failed in this run, at most once a song and run."""
+    async def record(self, failures: Sequence[FailedSong], request_ids: Sequence[int]) -> None:
+        """Record that songs failed in this run, at most once a song and run.
+
+        request_ids: the answers that failed them.
+        """
         async with self._pool.connection() as connection, connection.cursor() as cursor:
             await cursor.executemany(
                 "insert into aboutness_ops.failed_song as known"
-                " (service, song_id, cause, reason, attempts, quarantined, run_id, range_key)"
+                " (service, song_id, cause, reason, attempts, quarantined, request_ids, run_id, range_key)"
                 " values (%(service)s, %(song_id)s, %(cause)s, %(reason)s, %(burns)s,"
-                " %(burns)s >= %(limit)s, %(run_id)s, %(range_key)s)"
+                " %(burns)s >= %(limit)s, %(request_ids)s, %(run_id)s, %(range_key)s)"
                 " on conflict (service, song_id) do update set cause = excluded.cause,"
                 " reason = excluded.reason, run_id = excluded.run_id, range_key = excluded.range_key,"
+                " request_ids = known.request_ids || excluded.request_ids,"
                 " attempts = known.attempts + excluded.attempts,"
                 " quarantined = known.attempts + excluded.attempts >= %(limit)s,"
                 " last_failed_at = clock_timestamp()"
@@ -66,8 +79,9 @@ class FailedSongs:
                         "reason": failure.reason,
                         "burns": 0 if failure.cause in OUTAGES else 1,
                         "limit": self._quarantine_after,
-                        "run_id": run_id,
-                        "range_key": range_key,
+                        "request_ids": list(request_ids),
+                        "run_id": self._run_id,
+                        "range_key": self._range_key,
                     }
                     for failure in failures
                 ],
@@ -78,7 +92,7 @@ class FailedSongs:
         records = await self._select("song_id = any(%s)", [[str(song.song_id) for song in songs]])
         return {record.song_id: record for record in records}
 
-    async def all(self, limit: int) -> list[FailedSongRecord]:
+    async def latest(self, limit: int) -> list[FailedSongRecord]:
         """The songs that failed last, at most ``limit``."""
         return await self._select("true order by last_failed_at desc, song_id limit %s", [limit])
 
@@ -115,7 +129,8 @@ class FailedSongs:
         async with self._pool.connection() as connection:
             cursor = connection.cursor(row_factory=class_row(FailedSongRecord))
             await cursor.execute(
-                "select song_id, cause, reason, attempts, quarantined, range_key, run_id, last_failed_at"
+                "select song_id, cause, reason, attempts, quarantined, range_key, run_id, request_ids,"
+                " last_failed_at"
                 " from aboutness_ops.failed_song where service = %s and " + rest,
                 [self._service, *parameters],
             )

@@ -161,11 +161,20 @@ class Journal:
         """Answers of earlier runs over this range that are paid for and not settled, oldest first."""
         return await self._kept("range_key = %s", self._range_key)
 
+    async def answers(self, request_ids: Sequence[int]) -> list[KeptAnswer]:
+        """The answers to these requests, settled or not, unless trimmed by now; oldest first."""
+        return await self._select("request_id = any(%s)", list(request_ids))
+
     async def _kept(self, condition: LiteralString, parameter: str | list[str]) -> list[KeptAnswer]:
+        return await self._select("settled_at is null and " + condition, parameter)
+
+    async def _select(
+        self, condition: LiteralString, parameter: str | list[str] | list[int]
+    ) -> list[KeptAnswer]:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
                 "select request_id, song_ids, songs, answer from aboutness_ops.chat_request"
-                " where service = %s and settled_at is null and answered_at is not null and run_id <> %s"
+                " where service = %s and answered_at is not null and run_id <> %s"
                 f" and {condition} order by request_id",
                 [self._service, self._run_id, parameter],
             )

@@ -33,6 +33,22 @@ create table aboutness_ops.chat_request (
 create index chat_request_open on aboutness_ops.chat_request (service, range_key) where settled_at is null;
 create index chat_request_settled_at on aboutness_ops.chat_request (settled_at) where settled_at is not null;
 
+-- Songs that were left without a row, until they have one.
+create table aboutness_ops.failed_song (
+  service         text not null,
+  song_id         text not null,
+  cause           text not null,
+  reason          text not null,
+  attempts        integer not null,       -- runs in which it failed by its own fault; an outage burns none
+  quarantined     boolean not null,       -- not paid for again until released
+  request_ids     bigint[] not null,      -- the answers that failed it, for a better parser to read again
+  range_key       text not null,
+  run_id          text not null,
+  first_failed_at timestamptz not null default clock_timestamp(),
+  last_failed_at  timestamptz not null default clock_timestamp(),
+  primary key (service, song_id)
+);
+
 -- What each backfill may spend and has spent; reserved before a request, settled with the real usage.
 create table aboutness_ops.spend (
   spender text primary key,

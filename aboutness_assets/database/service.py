@@ -9,6 +9,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.service_url import service_conninfo
 from aboutness_assets.errors import GlobalFault
+from aboutness_assets.inert import inert
 
 CONNECT_SECONDS = 10
 
@@ -33,6 +34,6 @@ async def open_service(url: str, max_size: int) -> AsyncIterator[AsyncConnection
 
 
 def first_line(error: psycopg.Error) -> str:
-    """Postgres' own words in short: without the values of a row that a DETAIL would show."""
+    """Postgres' own words in short, inert: without the values of a row that a DETAIL would show."""
     words = (error.diag.message_primary or str(error)).strip() or type(error).__name__
-    return words.splitlines()[0].rstrip(".")
+    return inert(words.splitlines()[0]).rstrip(".")

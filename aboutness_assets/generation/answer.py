@@ -204,6 +204,8 @@ _SHORTENED = 0.9  # likeness of a spelling that lacks the end of the other: "(fe
 _ALIKE = 0.8  # from here on an echo is taken for a spelling of another song's title
 _UNLIKE = 0.5  # below, it is no spelling of the song's own
 _TOO_SHORT_TO_JUDGE = 4  # letters and digits; "7" may well come back as "Seven"
+_LONGEST_ECHO = 300  # characters; a title is sent with 200 at most
+_MOST_COMPARED = 100  # letters and digits; comparing takes the square of them, at worst their cube
 _LATIN = regex.compile(r"[\p{Latin}\p{N}]")
 
 
@@ -215,7 +217,8 @@ def _likeness(one: str, other: str) -> float:
     shorter, longer = sorted((one, other), key=len)
     if shorter and (longer.startswith(shorter) or (len(shorter) > _TOO_SHORT_TO_JUDGE and shorter in longer)):
         return _SHORTENED
-    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+    compared = one[:_MOST_COMPARED], other[:_MOST_COMPARED]
+    return SequenceMatcher(None, *compared, autojunk=False).ratio()
 
 
 def _echoes_another(echo: Any, key: str, sent: Mapping[str, str]) -> bool:
@@ -227,6 +230,7 @@ def _echoes_another(echo: Any, key: str, sent: Mapping[str, str]) -> bool:
     own = sent[key]
     if not isinstance(echo, str) or not echo.strip() or echo == own:
         return False
+    echo = echo.strip()[:_LONGEST_ECHO]
     likeness = _likeness(echo, own)
     if likeness == 1:
         return False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from aboutness_assets.circuit_breaker import CircuitBreaker
 from aboutness_assets.errors import GlobalFault, ProviderUnavailable, RequestRefused, UnparsableAnswer
 from aboutness_assets.generation.answer import read_answer
 from aboutness_assets.generation.packs import Pack
@@ -46,29 +47,38 @@ class GeneratedPack:
     request_ids: list[int] = field(default_factory=list)
 
 
-async def generate(pack: Pack, ask: Ask) -> GeneratedPack:
+async def generate(pack: Pack, ask: Ask, breaker: CircuitBreaker) -> GeneratedPack:
     """Texts for every song of a pack that the model can be brought to write.
 
     At most 2 + 2n requests for n songs: the pack, what it missed once more together, then each song
     that is left alone, twice. An answer that cannot be read at all, or a request that is refused, goes
-    to single songs at once. Raises GlobalFault only.
+    to single songs at once. Raises GlobalFault only, that of the breaker too.
     """
     generated = GeneratedPack()
-    rejected = await _ask(pack, "batch", ask, generated)
+
+    async def judged(pack: Pack, kind: RequestKind) -> list[FailedSong]:
+        rejected = await _ask(pack, kind, ask, generated)
+        _judge(rejected, pack, breaker)
+        return rejected
+
+    rejected = await judged(pack, "batch")
     together = [failure for failure in rejected if failure.cause in _WORTH_ASKING_TOGETHER]
     if 1 < len(together) < len(pack.songs):
         alone = [failure for failure in rejected if failure not in together]
-        rejected = alone + await _ask(_pack_of(pack.songs, together), "batch", ask, generated)
+        rejected = alone + await judged(_pack_of(pack.songs, together), "batch")
     songs = {song.song_id: song for song in pack.songs}
     try:
         # A global fault then cancels the requests for the other songs, which gather would leave running.
         async with asyncio.TaskGroup() as group:
             for failure in rejected:
-                group.create_task(_alone(songs[failure.song_id], failure, ask, generated))
+                group.create_task(_alone(songs[failure.song_id], failure, judged, generated))
     except* GlobalFault as faults:
         raise faults.exceptions[0] from None
     return generated
 
+
+_Judged: TypeAlias = Callable[[Pack, RequestKind], Awaitable[list[FailedSong]]]
+"""One request whose answer the breaker has judged; gives the songs that it left without a text."""
 
 _WORTH_ASKING_TOGETHER: tuple[Cause, ...] = ("missing", "unusable_text", "bad_confidence")
 
@@ -78,11 +88,11 @@ def _pack_of(songs: Sequence[Song], failures: Sequence[FailedSong]) -> Pack:
     return Pack(tuple(song for song in songs if song.song_id in wanted))
 
 
-async def _alone(song: Song, failure: FailedSong, ask: Ask, generated: GeneratedPack) -> None:
+async def _alone(song: Song, failure: FailedSong, judged: _Judged, generated: GeneratedPack) -> None:
     for _ in range(SINGLE_SONG_ATTEMPTS):
         if failure.cause == "provider_unavailable":
             break
-        rejected = await _ask(Pack((song,)), "single_song", ask, generated)
+        rejected = await judged(Pack((song,)), "single_song")
         if not rejected:
             return
         failure = rejected[0]
@@ -113,6 +123,15 @@ async def _ask(pack: Pack, kind: RequestKind, ask: Ask, generated: GeneratedPack
         (song, read.written[song.song_id]) for song in pack.songs if song.song_id in read.written
     ]
     return read.rejected
+
+
+def _judge(rejected: Sequence[FailedSong], pack: Pack, breaker: CircuitBreaker) -> None:
+    if len(rejected) < len(pack.songs):
+        breaker.answer(usable=True)
+    elif rejected[0].cause == "provider_unavailable":
+        breaker.unavailable(rejected[0].reason)
+    else:
+        breaker.answer(usable=False, reason=rejected[0].reason)
 
 
 def _all(pack: Pack, cause: Cause, reason: str) -> list[FailedSong]:

@@ -34,7 +34,7 @@ MAX_BODY_BYTES = 64 * 2**20
 RECORDED_REQUESTS = 20_000
 """GET /requests lists the latest of them; its counts are of all."""
 SECONDS_BETWEEN_LOOKS = 0.05
-"""How often a hanging reply looks whether its client has left,"""
+"""How often a hanging reply looks whether its client has left."""
 SECONDS_BETWEEN_BYTES = 0.01
 """Of a reply that drips: an answer to ten songs then takes half a minute."""
 

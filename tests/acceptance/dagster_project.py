@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,13 +126,22 @@ class DagsterProject:
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """The Dagster instance, opened in this process."""
-        with patch.dict(os.environ, self.environment), dg.DagsterInstance.from_config(str(self.home)) as opened:
+        with (
+            patch.dict(os.environ, self.environment),
+            dg.DagsterInstance.from_config(str(self.home)) as opened,
+        ):
             yield opened
 
     def ranges(self) -> list[str]:
         """The partition keys, in the order in which they were laid."""
         with self.instance() as instance:
             return list(instance.get_dynamic_partitions(RANGES))
+
+    def lay(self, *keys: str) -> tuple[str, ...]:
+        """Add partition keys without a look at the catalogue; returns them."""
+        with self.instance() as instance:
+            instance.add_dynamic_partitions(RANGES, keys)
+        return keys
 
     def materializations(self) -> dict[str, dict[str, Any]]:
         """The metadata of the latest materialization of each partition, as plain values."""
@@ -151,9 +160,7 @@ class DagsterProject:
             known = instance.event_log_storage.get_asset_check_summary_records
             keys = [dg.AssetCheckKey(ASSET, name) for name in CHECKS]
             records = {key.name: summary for key, summary in known(keys).items()}
-        executions = {
-            name: record.last_check_execution_record for name, record in records.items()
-        }
+        executions = {name: record.last_check_execution_record for name, record in records.items()}
         return {
             name: execution.status.value == "SUCCEEDED" for name, execution in executions.items() if execution
         }
@@ -198,8 +205,7 @@ class DagsterProject:
                 try:
                     process.wait(20)
                 finally:
-                    with_its_children = process.pid
-                    _kill_group(with_its_children)
+                    _kill_group(process.pid)
         assert not [secret for secret in self._secrets() if secret in log_path.read_text()]
 
     def _secrets(self) -> list[str]:
@@ -235,9 +241,7 @@ class DagsterDev:
     def graphql(self, query: str, **variables: Any) -> Any:
         """The data of an answer without errors."""
         body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as response:
             answer = json.load(response)
         assert not answer.get("errors"), answer
@@ -248,14 +252,19 @@ class DagsterDev:
         launched = self.graphql(
             """mutation ($params: LaunchBackfillParams!) {
                  launchPartitionBackfill(backfillParams: $params) {
-                   __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+                   __typename
+                   ... on LaunchBackfillSuccess { backfillId }
+                   ... on PythonError { message } } }""",
             params={"assetSelection": [{"path": list(ASSET.path)}], "partitionNames": partitions},
         )["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
 
-    def launch_range(self, partition: str) -> str:
-        """Launch a run of song_aboutness_backfill over one partition; returns the run's id."""
+    def launch_range(self, partition: str, **settings: Any) -> str:
+        """Launch a run of song_aboutness_backfill over one partition; returns the run's id.
+
+        settings override those of the environment, as the launchpad does.
+        """
         launched = self.graphql(
             """mutation ($params: ExecutionParams!) {
                  launchRun(executionParams: $params) {
@@ -266,6 +275,7 @@ class DagsterDev:
                     "repositoryLocationName": MODULE,
                     "jobName": "song_aboutness_backfill",
                 },
+                "runConfigData": {"resources": {"settings": {"config": settings}}},
                 "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
             },
         )["launchRun"]
@@ -276,6 +286,23 @@ class DagsterDev:
         """The status of a run, such as STARTED."""
         query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
         return str(self.graphql(query, id=run_id)["runOrError"]["status"])
+
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run as the UI's Terminate does."""
+        ended = self.graphql(
+            "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id
+        )["terminateRun"]
+        assert ended["__typename"] == "TerminateRunSuccess", ended
+
+    def wait_for(self, run_id: str, status: str, seconds: float = 60) -> None:
+        """Wait until a run ends, which must be as ``status`` says."""
+        ends = ("SUCCESS", "FAILURE", "CANCELED")
+        ended = poll(
+            lambda: found if (found := self.status(run_id)) in ends else "",
+            seconds,
+            f"the run to be {status}",
+        )
+        assert ended == status
 
 
 def poll(condition: Callable[[], T], seconds: float, what: str) -> T:
@@ -292,7 +319,5 @@ def _script(name: str) -> str:
 
 
 def _kill_group(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

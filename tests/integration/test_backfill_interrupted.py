@@ -1,16 +1,14 @@
-"""What is left of a run that is killed, interrupted or cut off from its databases, and what the next one does."""
+"""What is left of a run that is killed, interrupted or cut off from its databases, and what the next does."""
 
 import asyncio
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import psycopg
 import pytest
-from backfills import Backfills, sample_songs, valid
+from backfills import DEADLINE_SECONDS, Backfills, sample_songs, valid, wait_until
 from service_database import ServiceDatabase
 from stand_in import StandIn
 
@@ -19,18 +17,8 @@ from aboutness_assets.errors import GlobalFault
 
 MakeService = Callable[..., ServiceDatabase]
 
-DEADLINE_SECONDS = 60
-
 ANSWERED = "select count(*) from aboutness_ops.chat_request where answered_at is not null"
 ASKED = "select count(*) from aboutness_ops.chat_request"
-
-
-def wait_until(condition: Callable[[], bool], run: subprocess.Popen[str] | None = None) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert run is None or run.poll() is None, run.communicate()[1]
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.02)
 
 
 def counted(backfills: Backfills, query: str) -> int:
@@ -195,7 +183,7 @@ async def test_a_run_that_loses_our_own_postgres_stops_with_a_sentence_and_the_n
 ) -> None:
     backfills = Backfills(make_service(songs=sample_songs(30)), stand_in)
     stand_in.control({"chat": {"script": [None, "hang", "hang"]}})
-    run = asyncio.create_task(backfills.fill(request_timeout=3))
+    run = asyncio.create_task(backfills.fill(request_timeout=1))
     await asyncio.to_thread(
         wait_until, lambda: (len(backfills.packs()), counted(backfills, ANSWERED)) == (3, 1)
     )
@@ -219,7 +207,7 @@ async def test_a_cancelled_run_leaves_the_range_to_the_next_one(
     backfills = Backfills(make_service(songs=sample_songs(10)), stand_in)
     stand_in.control({"latency_seconds": {"chat": 0.3}})
     run = asyncio.create_task(backfills.fill())
-    await asyncio.to_thread(wait_until, partial(bool_of_packs, backfills))
+    await asyncio.to_thread(wait_until, lambda: bool(backfills.packs()))
 
     run.cancel()
 
@@ -228,7 +216,3 @@ async def test_a_cancelled_run_leaves_the_range_to_the_next_one(
     report = await backfills.fill()
     assert len(backfills.packs()) == 1
     assert (report.songs_written, report.answers_replayed) == (10, 1)
-
-
-def bool_of_packs(backfills: Backfills) -> bool:
-    return bool(backfills.packs())

@@ -341,6 +341,13 @@ def test_an_echo_that_cannot_be_judged_is_no_reason_to_reject(title: str, echo: 
     assert causes(read({"1": entry(0, title=echo), "2": entry(1, title="Imagine")}, pack)) == {}
 
 
+def test_an_echo_without_end_does_not_hold_up_the_others() -> None:
+    """Compared whole, this one would take hours."""
+    pack = Pack(tuple(Song(number, "ab" * 100, "cd" * 60) for number in range(2)))
+    echoed = {str(key): {**entry(key), "title": "abx" * 1_000_000} for key in (1, 2)}
+    assert len(read(echoed, pack).written) == 2
+
+
 def test_an_echo_that_is_as_near_to_its_own_song_as_to_another_is_tolerated() -> None:
     pack = Pack((HOME, Song(1, "Homes", "a")))
     assert causes(read({"1": entry(0, title="Home"), "2": entry(1, title="Homes")}, pack)) == {}

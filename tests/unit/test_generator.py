@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aboutness_assets.circuit_breaker import CircuitBreaker
 from aboutness_assets.errors import (
     AboutnessError,
     GlobalFault,
@@ -20,7 +21,7 @@ from aboutness_assets.generation.generator import Answer, generate
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.songs import RequestKind, Song
 
-NAMES = "Amber Basalt Cedar Dune Ember Fjord Glacier Harbour Island Jasmine".split()
+NAMES = ["Amber", "Basalt", "Cedar", "Dune", "Ember", "Fjord", "Glacier", "Harbour", "Island", "Jasmine"]
 SONGS = tuple(Song(number, name, "Artist") for number, name in enumerate(NAMES))
 PACK = Pack(SONGS)
 
@@ -54,6 +55,10 @@ def failing(error: AboutnessError) -> Reply:
     return reply
 
 
+def never() -> CircuitBreaker:
+    return CircuitBreaker(unavailable=1000, bad_share=1, window=50)
+
+
 @dataclass
 class ScriptedAsk:
     """Answers by script, then honestly; remembers what was asked."""
@@ -84,7 +89,7 @@ def singles(*song_ids: int) -> list[tuple[str, list[int]]]:
 async def test_a_whole_answer_takes_one_request() -> None:
     ask = ScriptedAsk()
 
-    generated = await generate(PACK, ask)
+    generated = await generate(PACK, ask, never())
 
     assert ask.asked == [("batch", list(range(10)))]
     assert [song for song, _ in generated.written] == list(SONGS)
@@ -94,7 +99,7 @@ async def test_a_whole_answer_takes_one_request() -> None:
 async def test_several_missing_songs_are_asked_again_together_and_then_alone() -> None:
     ask = ScriptedAsk([lacking(2, 5, 7), lacking(5)])
 
-    generated = await generate(PACK, ask)
+    generated = await generate(PACK, ask, never())
 
     assert ask.asked[1:] == [("batch", [2, 5, 7]), *singles(5)]
     assert len(generated.written) == 10
@@ -104,7 +109,7 @@ async def test_several_missing_songs_are_asked_again_together_and_then_alone() -
 async def test_songs_with_unusable_texts_are_asked_again_together() -> None:
     ask = ScriptedAsk([lambda pack: content(pack, broken=frozenset({1, 2}))])
 
-    await generate(PACK, ask)
+    await generate(PACK, ask, never())
 
     assert ask.asked[1:] == [("batch", [1, 2])]
 
@@ -112,7 +117,7 @@ async def test_songs_with_unusable_texts_are_asked_again_together() -> None:
 async def test_one_missing_song_is_asked_for_alone() -> None:
     ask = ScriptedAsk([lacking(4)])
 
-    await generate(PACK, ask)
+    await generate(PACK, ask, never())
 
     assert ask.asked[1:] == singles(4)
 
@@ -120,7 +125,7 @@ async def test_one_missing_song_is_asked_for_alone() -> None:
 async def test_an_answer_without_any_song_of_the_pack_goes_to_single_songs() -> None:
     ask = ScriptedAsk([lacking(*range(10))])
 
-    await generate(PACK, ask)
+    await generate(PACK, ask, never())
 
     assert ask.asked[1:] == singles(*range(10))
 
@@ -133,7 +138,7 @@ async def test_a_song_whose_entry_speaks_of_another_is_asked_for_alone() -> None
 
     ask = ScriptedAsk([swapped])
 
-    generated = await generate(PACK, ask)
+    generated = await generate(PACK, ask, never())
 
     assert ask.asked[1:] == singles(0, 1)
     assert len(generated.written) == 10
@@ -153,7 +158,7 @@ async def test_a_song_whose_entry_speaks_of_another_is_asked_for_alone() -> None
 async def test_an_answer_that_cannot_be_used_at_all_goes_to_single_songs_at_once(reply: Reply) -> None:
     ask = ScriptedAsk([reply])
 
-    generated = await generate(PACK, ask)
+    generated = await generate(PACK, ask, never())
 
     assert ask.asked[1:] == singles(*range(10))
     assert len(generated.written) == 10
@@ -175,7 +180,7 @@ async def test_an_answer_that_cannot_be_used_at_all_goes_to_single_songs_at_once
 async def test_a_song_that_fails_alone_is_given_up(reply: Reply, cause: str, times: int) -> None:
     ask = ScriptedAsk([lacking(3)], otherwise=reply)
 
-    generated = await generate(PACK, ask)
+    generated = await generate(PACK, ask, never())
 
     assert ask.asked[1:] == singles(3) * times
     assert [(failure.song_id, failure.cause) for failure in generated.failed] == [(3, cause)]
@@ -186,7 +191,7 @@ async def test_a_song_that_fails_alone_is_given_up(reply: Reply, cause: str, tim
 async def test_when_the_provider_is_unavailable_no_song_is_asked_for_alone() -> None:
     ask = ScriptedAsk([failing(ProviderUnavailable("HTTP 503"))])
 
-    generated = await generate(PACK, ask)
+    generated = await generate(PACK, ask, never())
 
     assert len(ask.asked) == 1
     assert {failure.cause for failure in generated.failed} == {"provider_unavailable"}
@@ -211,7 +216,7 @@ async def test_a_global_fault_comes_out_as_it_is_and_cancels_the_other_requests(
         raise AssertionError("never answered")
 
     with pytest.raises(GlobalFault, match="no quota"):
-        await generate(PACK, ask)
+        await generate(PACK, ask, never())
 
     assert cancelled == 9
 
@@ -239,7 +244,7 @@ def test_at_most_two_and_twice_n_requests_and_every_song_ends_once(
     pack = Pack(SONGS[:size])
     ask = ScriptedAsk(script, otherwise)
 
-    generated = asyncio.run(generate(pack, ask))
+    generated = asyncio.run(generate(pack, ask, never()))
 
     assert len(ask.asked) <= 2 + 2 * size
     ended = [song.song_id for song, _ in generated.written] + [failed.song_id for failed in generated.failed]

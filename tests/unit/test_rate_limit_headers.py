@@ -53,6 +53,11 @@ def test_any_duration_is_read_back(hours: int, minutes: int, milliseconds: int) 
     assert parse_duration(text) == pytest.approx(hours * 3600 + minutes * 60 + milliseconds / 1000)
 
 
+@pytest.mark.parametrize("edge", ["\x1c", "\x1f", "\x85", "\u2003"])
+def test_white_space_around_a_number_is_no_harm_even_where_float_does_not_know_it(edge: str) -> None:
+    assert parse_number(f"{edge}20{edge}") == 20
+
+
 @given(anything)
 def test_garbage_never_raises_and_never_gives_a_negative_or_infinite_time(text: str) -> None:
     for value in (parse_number(text), parse_duration(text)):

@@ -1,4 +1,3 @@
-import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,6 +36,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         "requests_per_minute": 0,
         "tokens_per_minute": 0,
         "max_usd": None,
+        "quarantine_after": 3,
+        "breaker_unavailable": 5,
+        "breaker_bad_share": 0.5,
     }
 
 
@@ -59,6 +61,9 @@ def test_the_environment_sets_every_setting(monkeypatch: pytest.MonkeyPatch) -> 
         "ABOUTNESS_REQUESTS_PER_MINUTE": "500",
         "ABOUTNESS_TOKENS_PER_MINUTE": "200000",
         "ABOUTNESS_MAX_USD": "4.5",
+        "ABOUTNESS_QUARANTINE_AFTER": "2",
+        "ABOUTNESS_BREAKER_UNAVAILABLE": "4",
+        "ABOUTNESS_BREAKER_BAD_SHARE": "0.25",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -86,13 +91,12 @@ def test_an_empty_variable_counts_as_not_set_but_for_the_effort(monkeypatch: pyt
     for field in Settings.model_fields.values():
         monkeypatch.setenv(str(field.alias), "")
 
-    settings = load_settings()
+    of_empty_variables = load_settings()
 
-    assert settings.reasoning_effort == ""
-    monkeypatch.delenv("ABOUTNESS_REASONING_EFFORT")
-    for name in ("DATABASE_URL", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name)
-    assert settings.model_copy(update={"reasoning_effort": "none"}) == load_settings()
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.alias))
+    assert of_empty_variables == load_settings(reasoning_effort="")
+    assert of_empty_variables.reasoning_effort == ""
 
 
 def test_other_variables_are_nothing_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,4 +173,3 @@ def test_secrets_do_not_show() -> None:
 
 def test_settings_say_what_they_mean() -> None:
     assert all(field.description for field in Settings.model_fields.values())
-    assert "ABOUTNESS_PACK_SIZE" not in os.environ

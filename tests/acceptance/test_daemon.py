@@ -1,0 +1,147 @@
+"""Dagster's daemon and webserver: the sensor lays ranges, a backfill, a cancelled run, a killed worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+from catalogue_of_songs import real_songs
+from dagster_project import CHECKS, DagsterDev, DagsterProject, poll
+from service_database import drop_service, make_service
+from stand_in import StandIn
+
+from aboutness_assets.local.postgres import EmbeddedPostgres
+
+BACKFILLED = ("000000001-000000050", "000000051-000000100", "000000101-000000150")
+CANCELLED = "000001001-000001050"
+KILLED = "000002001-000002050"
+WITH_FAILURES = "000003001-000003050"
+
+SONG_IDS = [
+    *range(1, 21),
+    *range(51, 71),
+    *range(101, 121),
+    *range(1001, 1051),
+    *range(2001, 2051),
+    *range(3001, 3011),
+]
+
+BACKFILL_SECONDS = 120
+"""The backfill daemon looks every 30 s."""
+
+
+@pytest.fixture(scope="module")
+def dev(
+    postgres_server: EmbeddedPostgres,
+    stand_in_of_session: StandIn,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[DagsterDev]:
+    """Dagster dev over a catalogue of six ranges; each test has ranges of its own."""
+    stand_in_of_session.reset()
+    service = make_service(postgres_server, songs=real_songs(len(SONG_IDS), SONG_IDS))
+    project = DagsterProject.create(
+        tmp_path_factory.mktemp("daemon") / "home",
+        service,
+        stand_in_of_session,
+        ABOUTNESS_RANGE_SIZE="50",
+    )
+    with project.dev() as running:
+        ranges = {*BACKFILLED, CANCELLED, KILLED, WITH_FAILURES}
+        poll(lambda: set(project.ranges()) == ranges, 60, "the sensor to lay the ranges")
+        yield running
+    project.assert_no_secret_kept()
+    drop_service(postgres_server, service)
+
+
+def rows_between(project: DagsterProject, range_key: str) -> int:
+    lower, upper = (int(bound) for bound in range_key.split("-"))
+    query = "select count(*) from song_aboutness where song_id between %s and %s"
+    return int(project.sql(query, lower, upper)[0][0])
+
+
+def chat_requests(stand_in: StandIn) -> list[dict[str, Any]]:
+    return [request for request in stand_in.requests()["requests"] if request["route"] == "chat"]
+
+
+def times_asked(stand_in: StandIn) -> Counter[int]:
+    """How many songs were asked for once, twice, …"""
+    songs = Counter((song["title"], song["artist"]) for request in chat_requests(stand_in) for song in request["songs"])
+    return Counter(songs.values())
+
+
+def test_a_backfill_launched_as_the_ui_does_fills_every_range_and_runs_the_checks(
+    dev: DagsterDev, stand_in: StandIn
+) -> None:
+    backfill = dev.launch_backfill(list(BACKFILLED))
+
+    def status() -> str:
+        query = "query ($id: String!) { partitionBackfillOrError(backfillId: $id) {"
+        query += " ... on PartitionBackfill { status } } }"
+        return str(dev.graphql(query, id=backfill)["partitionBackfillOrError"]["status"])
+
+    poll(lambda: status() not in ("REQUESTED", "IN_PROGRESS"), BACKFILL_SECONDS, "the backfill to end")
+    assert status() == "COMPLETED_SUCCESS"
+    materialized = dev.project.materializations()
+    assert {key: materialized[key]["songs_written"] for key in BACKFILLED} == dict.fromkeys(BACKFILLED, 20)
+    assert [rows_between(dev.project, key) for key in BACKFILLED] == [20, 20, 20]
+    assert dev.project.checks() == {**dict.fromkeys(CHECKS, True), "ready_to_enable": False}
+    assert times_asked(stand_in) == {1: 60}
+
+
+def test_a_cancelled_run_ends_as_cancelled_and_keeps_what_was_paid_for(
+    dev: DagsterDev, stand_in: StandIn
+) -> None:
+    stand_in.control({"latency_seconds": {"chat": 2}, "chat": {"script": ["hang"]}})
+    run_id = dev.launch_range(CANCELLED)
+    poll(lambda: len(chat_requests(stand_in)) == 5, 60, "five requests to be in flight")
+    dev.cancel(run_id)
+    dev.wait_for(run_id, "CANCELED", seconds=30)
+    assert rows_between(dev.project, CANCELLED) < 50
+
+    stand_in.control({})
+    dev.wait_for(dev.launch_range(CANCELLED), "SUCCESS")
+    assert rows_between(dev.project, CANCELLED) == 50
+    # Only the pack that hung was asked for again.
+    assert times_asked(stand_in) == {1: 40, 2: 10}
+
+
+def test_a_run_whose_process_is_killed_is_retried_and_asks_only_what_was_in_flight_again(
+    dev: DagsterDev, stand_in: StandIn
+) -> None:
+    stand_in.control({"latency_seconds": {"chat": 1}})
+    run_id = dev.launch_range(KILLED, max_in_flight=1)
+    poll(lambda: len(chat_requests(stand_in)) == 3, 60, "the third request to be in flight")
+    with dev.project.instance() as instance:
+        started = instance.all_logs(run_id, of_type=dg.DagsterEventType.PIPELINE_START)
+        worker = started[0].get_dagster_event().pid
+    assert worker is not None
+    os.kill(worker, signal.SIGKILL)
+
+    def retry() -> str:
+        with dev.project.instance() as instance:
+            retries = instance.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": run_id}))
+        return retries[0].run_id if retries else ""
+
+    dev.wait_for(poll(retry, 60, "Dagster to retry the run"), "SUCCESS")
+    assert dev.status(run_id) == "FAILURE"
+    assert rows_between(dev.project, KILLED) == 50
+    assert times_asked(stand_in) == {1: 40, 2: 10}
+    assert dev.project.materializations()[KILLED]["indeterminate_requests"] == 1
+
+
+def test_failed_songs_stand_with_their_reason_in_the_metadata_of_their_partition(
+    dev: DagsterDev, stand_in: StandIn
+) -> None:
+    title = dev.project.sql("select title from songs where song_id = 3004")[0][0]
+    stand_in.control({"poison": {title: "refusal"}})
+    dev.wait_for(dev.launch_range(WITH_FAILURES), "SUCCESS")
+    metadata = dev.project.materializations()[WITH_FAILURES]
+    assert (metadata["songs_written"], metadata["songs_failed"]) == (9, 1)
+    table = metadata["failed_songs"].splitlines()
+    assert table[:2] == ["| song_id | cause | reason |", "|---|---|---|"]
+    assert table[2].startswith("| 3004 | refused | ")

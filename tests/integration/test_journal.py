@@ -1,0 +1,197 @@
+"""The journal on a real Postgres: what was asked, what was answered, what was paid, and the cap on it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from psycopg_pool import AsyncConnectionPool
+from service_database import ServiceDatabase
+
+from aboutness_assets.database import journal as journal_module
+from aboutness_assets.database.journal import Indeterminate, Journal, KeptAnswer
+from aboutness_assets.database.operations import open_operations
+from aboutness_assets.errors import GlobalFault
+from aboutness_assets.songs import Song, Usage
+
+SONGS = (Song(1, "Imagine", "John Lennon"), Song(-2, "\"'\\,{}%s é\u202e🎵", ""))
+USAGE = Usage(prompt_tokens=100, cached_tokens=40, completion_tokens=20)
+
+
+@pytest.fixture
+async def pool(make_service: Callable[..., ServiceDatabase]) -> AsyncIterator[AsyncConnectionPool]:
+    async with open_operations(make_service().ops_url) as pool:
+        yield pool
+
+
+def journal(
+    pool: AsyncConnectionPool,
+    run_id: str = "first",
+    *,
+    service: str = "service",
+    spender: str = "backfill",
+    range_key: str = "range",
+    integer_ids: bool = True,
+    max_usd: float | None = None,
+) -> Journal:
+    return Journal(
+        pool,
+        service=service,
+        spender=spender,
+        run_id=run_id,
+        range_key=range_key,
+        integer_ids=integer_ids,
+        max_usd=max_usd,
+    )
+
+
+async def intend(journal: Journal, songs: tuple[Song, ...] = SONGS, usd_at_most: float | None = 0.5) -> int:
+    return await journal.intend(songs, "batch", model="model", prompt_hash="hash", usd_at_most=usd_at_most)
+
+
+async def ask_and_answer(journal: Journal, songs: tuple[Song, ...] = SONGS, answer: bytes = b"answer") -> int:
+    request_id = await intend(journal, songs)
+    await journal.answered(request_id, answer, USAGE, 0.25, usd_to_come=0.0)
+    return request_id
+
+
+async def fetch(pool: AsyncConnectionPool, query: str) -> list[tuple[object, ...]]:
+    async with pool.connection() as connection:
+        return await (await connection.execute(query.encode())).fetchall()
+
+
+async def spent(pool: AsyncConnectionPool) -> float:
+    [(usd,)] = await fetch(pool, "select coalesce(sum(usd), 0)::float8 from aboutness_ops.spend")
+    assert isinstance(usd, float)
+    return usd
+
+
+async def test_an_answer_is_kept_for_the_next_run_with_its_songs_as_they_were(
+    pool: AsyncConnectionPool,
+) -> None:
+    raw = b'\x00\xff not even {"json"'
+    request_id = await ask_and_answer(journal(pool), answer=raw)
+
+    kept = KeptAnswer(request_id, SONGS, raw)
+    assert await journal(pool, "second").kept_answers([SONGS[1]]) == [kept]
+    assert await journal(pool, "second").kept_answers_of_range() == [kept]
+
+
+async def test_text_ids_stay_text(pool: AsyncConnectionPool) -> None:
+    songs = (Song("007", "Bond", ""), Song("a'\"{},\\ é", "Title", ""))
+    await ask_and_answer(journal(pool), songs)
+
+    [kept] = await journal(pool, "second", integer_ids=False).kept_answers(songs[1:])
+
+    assert kept.songs == songs
+
+
+async def test_an_answer_is_not_offered_to_its_own_run_to_other_services_and_songs(
+    pool: AsyncConnectionPool,
+) -> None:
+    await ask_and_answer(journal(pool))
+
+    assert await journal(pool).kept_answers(SONGS) == []
+    assert await journal(pool, "second", service="other").kept_answers(SONGS) == []
+    assert await journal(pool, "second").kept_answers([Song(12, "Imagine", "John Lennon")]) == []
+    assert await journal(pool, "second").kept_answers([]) == []
+    assert await journal(pool, "second", range_key="other").kept_answers_of_range() == []
+    assert len(await journal(pool, "second", range_key="other").kept_answers(SONGS)) == 1
+
+
+async def test_a_settled_answer_is_not_offered_again(pool: AsyncConnectionPool) -> None:
+    request_id = await ask_and_answer(journal(pool))
+
+    await journal(pool).settle([request_id])
+    await journal(pool).settle([])
+
+    assert await journal(pool, "second").kept_answers(SONGS) == []
+
+
+@pytest.mark.parametrize(("maybe_paid", "outcome"), [(True, "indeterminate"), (False, "no_answer")])
+async def test_a_request_that_was_given_up_is_settled(
+    pool: AsyncConnectionPool, maybe_paid: bool, outcome: str
+) -> None:
+    request_id = await intend(journal(pool))
+
+    await journal(pool).unanswered(request_id, maybe_paid=maybe_paid)
+
+    assert await journal(pool, "second").bury_indeterminate() == Indeterminate(0, 0.0)
+    assert await fetch(pool, "select outcome from aboutness_ops.chat_request") == [(outcome,)]
+
+
+async def test_requests_in_flight_at_a_death_are_counted_once_and_never_offered(
+    pool: AsyncConnectionPool,
+) -> None:
+    await ask_and_answer(journal(pool))
+    await intend(journal(pool))
+    await intend(journal(pool), usd_at_most=None)
+    await intend(journal(pool, range_key="other"))
+    second = journal(pool, "second")
+
+    assert await second.bury_indeterminate() == Indeterminate(2, 0.5)
+    assert await second.bury_indeterminate() == Indeterminate(0, 0.0)
+    assert len(await second.kept_answers(SONGS)) == 1
+
+
+async def test_the_cap_is_never_passed_however_many_ask_at_once(pool: AsyncConnectionPool) -> None:
+    runs = [journal(pool, f"run {number}", max_usd=5.2) for number in range(4)]
+
+    outcomes = await asyncio.gather(*(intend(run) for run in runs for _ in range(10)), return_exceptions=True)
+
+    assert sum(isinstance(outcome, int) for outcome in outcomes) == 10
+    refusals = [str(outcome) for outcome in outcomes if isinstance(outcome, GlobalFault)]
+    assert len(refusals) == 30
+    assert "ABOUTNESS_MAX_USD = 5.2" in refusals[0]
+    assert await spent(pool) == 5.0
+    assert await fetch(pool, "select count(*) from aboutness_ops.chat_request") == [(10,)]
+
+
+async def test_a_reservation_is_corrected_by_what_a_request_really_cost(pool: AsyncConnectionPool) -> None:
+    run = journal(pool, max_usd=10)
+    answered, refused, lost = [await intend(run) for _ in range(3)]
+
+    await run.answered(answered, b"", USAGE, 0.25, usd_to_come=0.125)
+    await run.unanswered(refused, maybe_paid=False)
+    await run.unanswered(lost, maybe_paid=True)
+
+    assert await spent(pool) == 0.25 + 0.125 + 0.5
+
+
+async def test_each_backfill_has_a_cap_of_its_own(pool: AsyncConnectionPool) -> None:
+    for spender in ("one", "other"):
+        await intend(journal(pool, spender=spender, max_usd=0.5))
+        with pytest.raises(GlobalFault, match="ABOUTNESS_MAX_USD"):
+            await intend(journal(pool, spender=spender, max_usd=0.5))
+
+
+async def test_with_a_cap_an_unknown_price_is_refused(pool: AsyncConnectionPool) -> None:
+    with pytest.raises(GlobalFault, match="price"):
+        await intend(journal(pool, max_usd=100), usd_at_most=None)
+
+    assert await fetch(pool, "select count(*) from aboutness_ops.chat_request") == [(0,)]
+    await intend(journal(pool), usd_at_most=None)
+
+
+async def test_old_and_surplus_entries_are_trimmed_but_never_an_open_one(
+    pool: AsyncConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = journal(pool)
+    settled = [await ask_and_answer(run) for _ in range(6)]
+    for request_id in settled:
+        await run.settle([request_id])
+    still_open = [await ask_and_answer(run), await intend(run)]
+    await fetch(
+        pool,
+        "update aboutness_ops.chat_request set asked_at = now() - interval '90 days',"
+        f" settled_at = settled_at - (request_id = {settled[0]})::int * interval '31 days' returning 1",
+    )
+    assert await run.trim() == 1
+
+    monkeypatch.setattr(journal_module, "KEEP_ENTRIES", 2)
+    assert await run.trim() > 0
+
+    rows = await fetch(pool, "select request_id from aboutness_ops.chat_request order by 1")
+    left = [request_id for (request_id,) in rows]
+    assert left[-2:] == still_open
+    assert left[:-2] == settled[-len(left) + 2 :]
+    assert 2 <= len(left) - 2 <= 3

@@ -1,0 +1,164 @@
+"""Old-style rows: recorded once as they are first seen, then held against what is there."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from backfills import ONE_OLD_STYLE_ROW
+from psycopg import AsyncConnection
+from service_database import ServiceDatabase
+
+from aboutness_assets.database import old_style
+from aboutness_assets.database.old_style import OldStyleComparison, compare_with_baseline, record_baseline
+from aboutness_assets.database.operations import open_operations
+
+MakeService = Callable[..., ServiceDatabase]
+
+ROLLOUT = datetime(2026, 2, 20, tzinfo=UTC)
+
+
+def arrange(service: ServiceDatabase, statement: str, parameters: list[Any] | None = None) -> None:
+    with psycopg.connect(service.admin_url) as admin:
+        admin.execute("set local event_triggers = off")
+        admin.execute(statement.encode(), parameters)
+
+
+@pytest.fixture
+def service(make_service: MakeService) -> ServiceDatabase:
+    service = make_service(vector_type="real[]")
+    for number in (-3, 2, 9, 10, 101):
+        arrange(service, ONE_OLD_STYLE_ROW, [number, f"Old style {number}."])
+    return service
+
+
+async def record(service: ServiceDatabase, rollout_at: datetime = ROLLOUT) -> None:
+    async for connection, own in connections(service):
+        await record_baseline(connection, own, service="service", rollout_at=rollout_at)
+
+
+async def compare(
+    service: ServiceDatabase, rollout_at: datetime = ROLLOUT, id_type: str = "bigint"
+) -> OldStyleComparison:
+    async for connection, own in connections(service):
+        return await compare_with_baseline(
+            connection, own, service="service", id_type=id_type, rollout_at=rollout_at
+        )
+    raise AssertionError
+
+
+async def connections(service: ServiceDatabase) -> AsyncIterator[tuple[AsyncConnection, AsyncConnection]]:
+    async with (
+        await AsyncConnection.connect(service.url) as connection,
+        open_operations(service.ops_url) as operations,
+        operations.connection() as own,
+    ):
+        yield connection, own
+
+
+async def test_rows_that_stay_are_untouched(service: ServiceDatabase) -> None:
+    await record(service)
+
+    comparison = await compare(service)
+
+    assert comparison == OldStyleComparison(5, [], [])
+    assert comparison.untouched
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 2_000])
+async def test_changed_and_missing_rows_are_named_however_many_are_compared_at_once(
+    service: ServiceDatabase, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(old_style, "CHUNK", chunk)
+    await record(service)
+    arrange(service, "update song_aboutness set moments_text = moments_text || ' ' where song_id in (9, -3)")
+    arrange(service, "delete from song_aboutness where song_id = 101")
+
+    comparison = await compare(service)
+
+    assert comparison.recorded == 5
+    assert (sorted(comparison.changed), comparison.gone) == (["-3", "9"], ["101"])
+    assert not comparison.untouched
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "emotions_vector[1] = 0.25",
+        "created_at = created_at + interval '1 microsecond'",
+        "emotions_confidence = 'low'",
+        "song_id = 11",
+    ],
+)
+async def test_every_column_counts(service: ServiceDatabase, change: str) -> None:
+    await record(service)
+
+    arrange(service, f"update song_aboutness set {change} where song_id = 10")
+
+    comparison = await compare(service)
+    assert comparison.changed + comparison.gone == ["10"]
+
+
+async def test_the_first_look_counts_and_later_ones_change_nothing(service: ServiceDatabase) -> None:
+    await record(service)
+    arrange(service, "update song_aboutness set emotions_text = 'changed' where song_id = 2")
+
+    await record(service)
+
+    assert (await compare(service)).changed == ["2"]
+
+
+async def test_new_rows_and_new_columns_are_no_change(service: ServiceDatabase) -> None:
+    await record(service)
+    arrange(service, "alter table song_aboutness add column note text default 'new'")
+    arrange(
+        service, "insert into song_aboutness (song_id, emotions_text, moments_text) values (50, 'a', 'b')"
+    )
+
+    assert (await compare(service)).untouched
+
+
+async def test_a_column_that_is_gone_is_told(service: ServiceDatabase) -> None:
+    await record(service)
+    arrange(service, "alter table song_aboutness drop column emotions_confidence")
+
+    comparison = await compare(service)
+
+    assert not comparison.untouched
+    assert "emotions_confidence" in comparison.problem
+
+
+async def test_rows_created_at_the_rollout_are_new(service: ServiceDatabase) -> None:
+    arrange(
+        service,
+        "insert into song_aboutness (song_id, emotions_text, moments_text, created_at)"
+        " values (60, 'a', 'b', '2026-02-20T00:00:00Z'), (61, 'a', 'b', '2026-02-19T23:59:59.999999Z')",
+    )
+    await record(service)
+
+    assert (await compare(service)).recorded == 6
+
+
+async def test_each_rollout_time_has_a_record_of_its_own(service: ServiceDatabase) -> None:
+    await record(service)
+
+    comparison = await compare(service, datetime(2025, 1, 1, tzinfo=UTC))
+
+    assert comparison.recorded == 0
+
+
+async def test_text_ids_are_compared_whatever_they_hold(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(old_style, "CHUNK", 2)
+    service = make_service(id_type="text", vector_type="real[]")
+    ids = ["", "a", "B", "é", "é'\"\\%s{}", "Ω", "🎵", "\uffee", "a,b", "tab\there"]
+    for song_id in ids:
+        arrange(service, ONE_OLD_STYLE_ROW, [song_id, "Old style."])
+    await record(service)
+    assert await compare(service, id_type="text") == OldStyleComparison(len(ids), [], [])
+
+    arrange(service, "delete from song_aboutness")
+
+    assert sorted((await compare(service, id_type="text")).gone) == sorted(ids)
