@@ -161,6 +161,11 @@ class Backfills:
             admin.execute("set local event_triggers = off")
             admin.execute(statement.encode(), parameters)
 
+    def arrange_own(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+        """Change what our own database holds."""
+        with psycopg.connect(self.service.ops_url) as connection:
+            connection.execute(statement.encode(), parameters)
+
     def journal(self, query: str) -> list[tuple[Any, ...]]:
         """What our own database holds."""
         with psycopg.connect(self.service.ops_url) as connection:

@@ -1,0 +1,166 @@
+"""Failed songs: on record with cause and attempts, in quarantine after some runs, replayed on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from backfills import LOG, Backfills, sample_songs
+from service_database import ServiceDatabase
+from stand_in import StandIn
+
+from aboutness_assets import runs
+from aboutness_assets.errors import GlobalFault
+from aboutness_assets.runs import Run
+
+MakeService = Callable[..., ServiceDatabase]
+POISONED_ID, POISONED_TITLE, POISONED_ARTIST = sample_songs(10)[4]
+
+
+def of_songs(make_service: MakeService, stand_in: StandIn, number: int = 10) -> Backfills:
+    return Backfills(make_service(songs=sample_songs(number), vector_type="real[]"), stand_in)
+
+
+def record(backfills: Backfills) -> list[tuple[Any, ...]]:
+    return backfills.journal("select song_id, cause, attempts, quarantined from aboutness_ops.failed_song")
+
+
+async def replay(backfills: Backfills, cause: str | None = None, *song_ids: str) -> int:
+    report = await runs.replay_failed(
+        backfills.settings(), Run("replay", "replay"), LOG, cause=cause, song_ids=song_ids
+    )
+    return report.songs_written
+
+
+async def test_a_failed_song_is_on_record_until_it_has_a_row(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    stand_in.control({"poison": {POISONED_TITLE: "refusal"}})
+    backfills = of_songs(make_service, stand_in)
+
+    await backfills.fill()
+    assert record(backfills) == [(str(POISONED_ID), "refused", 1, False)]
+    verdict = (await runs.hold_criteria(backfills.settings()))[-1]
+    assert (verdict.name, verdict.passed, verdict.details["refused"]) == ("no_failed_songs", False, 1)
+    assert verdict.failed_songs[0].song_id == str(POISONED_ID)
+
+    stand_in.reset()
+    await backfills.fill()
+    assert record(backfills) == []
+    assert (await runs.hold_criteria(backfills.settings()))[-1].passed
+
+
+async def test_a_song_that_fails_in_run_after_run_is_not_paid_for_for_ever(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    stand_in.control({"poison": {POISONED_TITLE: "refusal"}})
+    backfills = of_songs(make_service, stand_in)
+    for _ in range(2):
+        await backfills.fill(quarantine_after=2)
+    assert record(backfills) == [(str(POISONED_ID), "refused", 2, True)]
+    stand_in.reset()
+
+    report = await backfills.fill(quarantine_after=2)
+
+    assert backfills.packs() == []
+    assert [(failed.song_id, failed.cause) for failed in report.failed] == [(POISONED_ID, "refused")]
+    assert "quarantine after 2 runs" in report.failed[0].reason
+    assert record(backfills) == [(str(POISONED_ID), "refused", 2, True)]
+
+
+@pytest.mark.parametrize(
+    ("cause", "song_ids", "written"),
+    [
+        (None, (), 1),
+        ("refused", (), 1),
+        (None, (str(POISONED_ID),), 1),
+        ("content_filter", (), 0),
+        (None, ("999",), 0),
+    ],
+)
+async def test_a_quarantined_song_is_replayed_on_purpose(
+    make_service: MakeService, stand_in: StandIn, cause: str | None, song_ids: tuple[str, ...], written: int
+) -> None:
+    stand_in.control({"poison": {POISONED_TITLE: "refusal"}})
+    backfills = of_songs(make_service, stand_in)
+    await backfills.fill(quarantine_after=1)
+    stand_in.reset()
+
+    assert await replay(backfills, cause, *song_ids) == written
+
+    assert backfills.packs() == [[(POISONED_TITLE, POISONED_ARTIST)]] * written
+    assert len(record(backfills)) == 1 - written
+
+
+async def test_an_outage_burns_no_attempt_and_ends_in_no_quarantine(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    backfills = of_songs(make_service, stand_in)
+    for _ in range(2):
+        stand_in.control({"embeddings": {"script": [None] + ["http_503"] * 100}})
+        await backfills.fill(quarantine_after=1)
+    assert {(cause, attempts, held) for _, cause, attempts, held in record(backfills)} == {
+        ("provider_unavailable", 0, False)
+    }
+    stand_in.reset()
+    assert (await backfills.fill(quarantine_after=1)).songs_written == 10
+    assert backfills.packs() == []
+    assert record(backfills) == []
+
+
+async def test_an_answer_that_failed_a_song_is_read_again_by_a_better_parser_at_no_cost(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    """The parser of old is played by the journal: it holds an answer that the parser of today can read."""
+    backfills = of_songs(make_service, stand_in, number=1)
+    stand_in.control({"poison": {sample_songs(1)[0][1]: "refusal"}})
+    await backfills.fill(quarantine_after=1)
+    stand_in.reset()
+    readable = of_songs(make_service, stand_in, number=1)
+    await readable.fill()
+    (answer,) = readable.journal("select answer from aboutness_ops.chat_request")[0]
+    backfills.arrange_own("update aboutness_ops.chat_request set answer = %s", [answer])
+    stand_in.reset()
+
+    report = await backfills.fill(quarantine_after=1)
+
+    assert backfills.packs() == []
+    assert (report.songs_written, report.answers_replayed) == (1, 1)
+    assert backfills.texts() == readable.texts()
+    assert record(backfills) == []
+
+
+async def test_the_run_stops_when_the_provider_is_down_and_burns_no_attempts(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    stand_in.control({"chat": {"probabilities": {"http_503": 1.0}}})
+    backfills = of_songs(make_service, stand_in, number=100)
+
+    with pytest.raises(GlobalFault, match="the provider is down: 1 requests in a row"):
+        await backfills.fill(breaker_unavailable=1, max_in_flight=1)
+
+    assert backfills.requests()["chat"] <= 10
+    assert [attempts for _, _, attempts, _ in record(backfills) if attempts] == []
+    stand_in.reset()
+    assert (await backfills.fill()).songs_written == 100
+
+
+async def test_the_run_stops_when_most_answers_are_bad(make_service: MakeService, stand_in: StandIn) -> None:
+    stand_in.control({"chat": {"probabilities": {"malformed_json": 1.0}}})
+    backfills = of_songs(make_service, stand_in, number=300)
+
+    with pytest.raises(GlobalFault, match="50 of the last 50 answers held nothing usable"):
+        await backfills.fill(max_in_flight=4)
+
+    assert 50 <= backfills.requests()["chat"] < 80
+    assert backfills.rows() == {}
+
+
+async def test_rate_limits_do_not_stop_a_run(make_service: MakeService, stand_in: StandIn) -> None:
+    stand_in.control({"chat": {"script": ["http_429"] * 30}})
+    backfills = of_songs(make_service, stand_in, number=20)
+
+    report = await backfills.fill(breaker_unavailable=1, breaker_bad_share=0)
+
+    assert (report.songs_written, report.songs_failed) == (20, 0)
