@@ -310,7 +310,7 @@ class Backfill:
             written, vectors[: len(written)], vectors[len(written) :], strict=True
         ):
             if emotions is None or moments is None:
-                reason = "no usable vector came back for its texts, asked for twice"
+                reason = "No usable vector came back for its texts, asked for twice."
                 failed.append(FailedSong(song.song_id, "embedding", reason))
             else:
                 rows.append(Row(song.song_id, about, emotions, moments))

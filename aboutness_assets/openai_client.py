@@ -143,7 +143,7 @@ class OpenAIClient:
     request_timeout_seconds: for one HTTP request, from its sending to the last byte of the answer.
     retry_backoff_seconds: upper bound of the wait before the second attempt; it doubles with each one more.
 
-    Raises SettingsError when there is no key, or a base URL that is none.
+    Raises SettingsError when there is no key, one that is none, or a base URL that is none.
     """
 
     def __init__(
@@ -162,11 +162,16 @@ class OpenAIClient:
     ) -> None:
         import openai
 
-        self._api_key = api_key or os.environ.get("OPENAI_API_KEY", "")
+        self._api_key = (api_key or os.environ.get("OPENAI_API_KEY", "")).strip()
         if not self._api_key:
             raise SettingsError(
                 "OPENAI_API_KEY is not set. Set it to the key of your OpenAI-compatible endpoint, or put "
                 "aboutness-local before the command to run it against the stand-in endpoint, without a key."
+            )
+        if not (self._api_key.isascii() and self._api_key.isprintable()):
+            raise SettingsError(
+                "OPENAI_API_KEY holds characters that no request can carry (a line break, perhaps, or a dash "
+                "that a word processor made): set it to the key alone."
             )
         self.chat_model = chat_model
         self.embedding_model = embedding_model
@@ -300,7 +305,8 @@ class OpenAIClient:
                 failures += 1
                 if failures == MAX_ATTEMPTS:
                     raise ProviderUnavailable(
-                        f"One {kind} request failed {failures} times in a row, at last with {trouble}. "
+                        f"One {kind} request failed {failures} times in a row, at last with "
+                        f"{trouble.rstrip('.')}. "
                         "Run it again when the provider is well."
                     )
                 wait = self._backoff(failures, reply.headers)

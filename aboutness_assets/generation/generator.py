@@ -107,11 +107,11 @@ async def _ask(pack: Pack, kind: RequestKind, ask: Ask, generated: GeneratedPack
         answer = await ask(pack, kind)
         generated.request_ids.append(answer.request_id)
         if answer.refusal:
-            return _all(pack, "refused", f"the model refused: {answer.refusal[:200]}")
+            return _all(pack, "refused", f"The model refused: {answer.refusal[:200]}")
         if answer.finish_reason == "content_filter":
-            return _all(pack, "content_filter", "the provider's content filter cut the answer")
+            return _all(pack, "content_filter", "The provider's content filter cut the answer.")
         if not answer.content:
-            return _all(pack, "unparsable", "the answer holds no text")
+            return _all(pack, "unparsable", "The answer holds no text.")
         read = read_answer(answer.content, pack)
     except UnparsableAnswer as unparsable:
         return _all(pack, "unparsable", str(unparsable))
