@@ -5,9 +5,14 @@ import logging
 import dagster as dg
 
 from aboutness_assets.interruption import run_until_interrupted
-from aboutness_assets.presentation import ABOUTNESS_COLUMNS, SONGS_COLUMNS, materialization_metadata
+from aboutness_assets.presentation import (
+    ABOUTNESS_COLUMNS,
+    SONGS_COLUMNS,
+    coverage_metadata,
+    materialization_metadata,
+)
 from aboutness_assets.resources import SettingsResource
-from aboutness_assets.runs import Run, fill_range, lay_ranges
+from aboutness_assets.runs import Run, coverage_by_range, fill_range, lay_ranges
 from aboutness_assets.settings import Settings
 
 SONG_ID_RANGES = "song_id_ranges"
@@ -43,6 +48,16 @@ def song_aboutness(
     return dg.MaterializeResult(
         metadata=materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
     )
+
+
+@dg.asset(deps=[song_aboutness], group_name="aboutness", kinds={"pandas"})
+def coverage_report(
+    context: dg.AssetExecutionContext, settings: SettingsResource
+) -> dg.MaterializeResult[None]:
+    """How much of the catalogue has a row, range by range; costs one short read a range and no request."""
+    ranges = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
+    counts = run_until_interrupted(coverage_by_range(settings.load(), ranges))
+    return dg.MaterializeResult(metadata=coverage_metadata(counts))
 
 
 async def lay_song_id_ranges_of(

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from aboutness_assets.assets import song_aboutness, songs
+from aboutness_assets.assets import coverage_report, song_aboutness, songs
 from aboutness_assets.checks import acceptance_checks
 from aboutness_assets.jobs import (
     aboutness_checks,
@@ -20,7 +20,7 @@ from aboutness_assets.sensors import song_id_ranges_in_step
 def build_defs(**resources: Any) -> dg.Definitions:
     """The code location; a test may give resources of its own."""
     return dg.Definitions(
-        assets=[songs, song_aboutness],
+        assets=[songs, song_aboutness, coverage_report],
         asset_checks=[acceptance_checks],
         jobs=[
             sync_song_id_ranges,

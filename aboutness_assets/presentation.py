@@ -14,6 +14,9 @@ from aboutness_assets.report import Report
 FAILED_SONGS_SHOWN = 100
 """Rows of the table of failed songs; all of them stand in the log."""
 
+RANGES_SHOWN = 100
+"""Rows of the table of ranges that lack rows."""
+
 WARNINGS = ("ready_to_enable", "no_failed_songs")
 """Checks that merely warn: too few rows is no defect, only not yet, and single songs may fail for good."""
 
@@ -93,6 +96,26 @@ def sample_table(report: Report) -> str:
         for song, about in report.sample
     ]
     return "\n".join(lines)
+
+
+def coverage_metadata(counts: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
+    """The coverage report: totals, and the ranges that lack most rows first; counts are (key, songs, rows)."""
+    import pandas as pd
+
+    frame = pd.DataFrame(counts, columns=["range", "songs", "with_row"])
+    frame["lacking"] = frame["songs"] - frame["with_row"]
+    lacking = frame[frame["lacking"] > 0].sort_values("lacking", ascending=False, kind="stable")
+    songs, rows = int(frame["songs"].sum()), int(frame["with_row"].sum())
+    return {
+        "songs": songs,
+        "songs_with_row": rows,
+        "coverage": rows / songs if songs else 0.0,
+        "ranges": len(frame),
+        "ranges_complete": len(frame) - len(lacking),
+        "ranges_lacking_rows": dg.MetadataValue.md(
+            lacking.head(RANGES_SHOWN).to_markdown(index=False) if len(lacking) else "None."
+        ),
+    }
 
 
 def verdict_result(verdict: Verdict, asset_key: dg.AssetKey) -> dg.AssetCheckResult:

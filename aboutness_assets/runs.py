@@ -170,6 +170,21 @@ async def replay_failed(
         return await _fill(service, _pages(songs), report, run, "replay", log)
 
 
+async def coverage_by_range(settings: Settings, range_keys: Sequence[str]) -> list[tuple[str, int, int]]:
+    """For each range its key, how many songs it has and how many of them have a row."""
+    async with open_service(settings.service_url(), 1) as pool, pool.connection() as connection:
+        id_type = await catalogue.id_type_of(connection, settings.songs_query)
+        return [
+            (
+                key,
+                *await catalogue.range_counts(
+                    connection, settings.songs_query, SongIdRange.from_key(key, id_type)
+                ),
+            )
+            for key in range_keys
+        ]
+
+
 async def hold_criteria(settings: Settings, range_key: str | None = None) -> list[Verdict]:
     """Hold song_aboutness against every criterion.
 

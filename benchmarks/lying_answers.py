@@ -1,8 +1,8 @@
 """How many lies about whose texts these are does read_answer see, and how often does it doubt what is honest?
 
 Plants lies into the stand-in's honest answers to packs of real songs, and prints two Markdown tables; --json
-writes the same catalogue by catalogue. A lie about a song is seen when the song is rejected: it is then asked for alone. An honest
-song that is rejected costs a request for nothing: a false alarm.
+writes the same catalogue by catalogue. A lie about a song is seen when the song is rejected: it is then asked
+for alone. An honest song that is rejected costs a request for nothing: a false alarm.
 
 usage: python benchmarks/lying_answers.py [--packs N] [--json PATH] [--reliability-results PATH]
 """

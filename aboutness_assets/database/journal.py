@@ -5,22 +5,34 @@ What was answered and not settled has been paid for and not used; the next run u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any, LiteralString, TypeVar
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
+from aboutness_assets.database.service import first_line
 from aboutness_assets.errors import GlobalFault
 from aboutness_assets.songs import RequestKind, Song, SongId, Usage
+
+T = TypeVar("T")
 
 KEEP_DAYS = 30
 """Settled entries older than this are trimmed at the end of a run."""
 
 KEEP_ENTRIES = 250_000
 """Settled entries kept at most: about 4 KB each with a pack of 10, so the journal stays under about 1 GB."""
+
+RETRY_SECONDS = 60.0
+"""How long an entry is tried while our own Postgres is away; answers wait in memory meanwhile."""
+
+FIRST_RETRY_SECONDS = 0.1
+"""Wait before the second try; doubled each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +86,14 @@ class Journal:
         """Record that a request is about to be sent; returns its request_id.
 
         usd_at_most: for the request and the embedding of its texts; None where a price is unknown.
-        Raises GlobalFault when the request could take the spending over ABOUTNESS_MAX_USD.
+        Raises GlobalFault when the request could take the spending over ABOUTNESS_MAX_USD, or when the
+        intent cannot be recorded: the request is not to be sent then.
         """
-        async with self._pool.connection() as connection, connection.transaction():
+        song_ids = [str(song.song_id) for song in songs]
+
+        async def record(connection: AsyncConnection, again: bool) -> int:
+            if again and (recorded := await self._open_intent(connection, song_ids)) is not None:
+                return recorded
             if self._max_usd is not None:
                 await self._reserve(connection, usd_at_most)
             cursor = await connection.execute(
@@ -90,7 +107,7 @@ class Journal:
                     self._run_id,
                     self._range_key,
                     kind,
-                    [str(song.song_id) for song in songs],
+                    song_ids,
                     Jsonb([[song.title, song.artist] for song in songs]),
                     model,
                     prompt_hash,
@@ -98,8 +115,10 @@ class Journal:
                 ],
             )
             row = await cursor.fetchone()
-        assert row is not None
-        return int(row[0])
+            assert row is not None
+            return int(row[0])
+
+        return await self._write(record)
 
     async def answered(
         self,
@@ -113,12 +132,14 @@ class Journal:
         """Keep the raw answer of a request and what it used and cost, before anything is done with it.
 
         usd_to_come: what stays reserved of its usd_at_most, for the embedding of its texts.
+        A run that is stopped meanwhile still keeps it. Raises GlobalFault when it cannot be kept.
         """
-        async with self._pool.connection() as connection, connection.transaction():
+
+        async def record(connection: AsyncConnection, again: bool) -> None:
             cursor = await connection.execute(
                 "update aboutness_ops.chat_request set answered_at = clock_timestamp(), answer = %s,"
                 " prompt_tokens = %s, cached_tokens = %s, completion_tokens = %s, usd = %s"
-                " where request_id = %s returning usd_at_most",
+                " where request_id = %s and answered_at is null returning usd_at_most",
                 [
                     answer,
                     usage.prompt_tokens,
@@ -132,26 +153,34 @@ class Journal:
             if self._max_usd is not None and row is not None:
                 await self._spend(connection, (usd or 0.0) + (usd_to_come or 0.0) - float(row[0] or 0.0))
 
+        await _despite_a_cancel(self._write(record))
+
     async def unanswered(self, request_id: int, *, maybe_paid: bool) -> None:
         """Settle a request that was given up without an answer; maybe_paid when it may have been billed."""
-        async with self._pool.connection() as connection, connection.transaction():
+
+        async def record(connection: AsyncConnection, again: bool) -> None:
             cursor = await connection.execute(
                 "update aboutness_ops.chat_request set settled_at = clock_timestamp(), outcome = %s"
-                " where request_id = %s returning usd_at_most",
+                " where request_id = %s and settled_at is null returning usd_at_most",
                 ["indeterminate" if maybe_paid else "no_answer", request_id],
             )
             row = await cursor.fetchone()
             if self._max_usd is not None and row is not None and not maybe_paid:
                 await self._spend(connection, -float(row[0] or 0.0))
 
+        await self._write(record)
+
     async def settle(self, request_ids: Sequence[int]) -> None:
         """Mark answers as used: every song that they serve has its row."""
-        async with self._pool.connection() as connection:
+
+        async def record(connection: AsyncConnection, again: bool) -> None:
             await connection.execute(
                 "update aboutness_ops.chat_request set settled_at = clock_timestamp(), outcome = 'used'"
                 " where request_id = any(%s)",
                 [list(request_ids)],
             )
+
+        await self._write(record)
 
     async def kept_answers(self, songs: Sequence[Song]) -> list[KeptAnswer]:
         """Answers of earlier runs to any of these songs that are paid for and not used, oldest first."""
@@ -220,6 +249,40 @@ class Journal:
             )
         return cursor.rowcount
 
+    async def _write(self, record: Callable[[AsyncConnection, bool], Awaitable[T]]) -> T:
+        """Record in one transaction, tried again while our own Postgres is away.
+
+        ``record`` is told whether it is tried again: what broke at its very end may have been committed.
+        """
+        deadline = time.monotonic() + RETRY_SECONDS
+        wait = FIRST_RETRY_SECONDS
+        again = False
+        while True:
+            try:
+                remaining = max(deadline - time.monotonic(), FIRST_RETRY_SECONDS)
+                async with self._pool.connection(remaining) as connection, connection.transaction():
+                    return await record(connection, again)
+            except psycopg.OperationalError as away:
+                if time.monotonic() + wait > deadline:
+                    raise GlobalFault(
+                        f"Our own Postgres (DAGSTER_PG_URL) took no journal entry for {RETRY_SECONDS:.0f} s: "
+                        f"{first_line(away)}. No request is sent that cannot be recorded; one whose answer "
+                        "could not be kept counts as indeterminate. Run it again when Postgres is back."
+                    ) from None
+            await asyncio.sleep(wait)
+            wait *= 2
+            again = True
+
+    async def _open_intent(self, connection: AsyncConnection, song_ids: list[str]) -> int | None:
+        """This run's intent for these songs that has no answer; no run has two at once."""
+        cursor = await connection.execute(
+            "select request_id from aboutness_ops.chat_request where service = %s and range_key = %s"
+            " and settled_at is null and answered_at is null and run_id = %s and song_ids = %s",
+            [self._service, self._range_key, self._run_id, song_ids],
+        )
+        row = await cursor.fetchone()
+        return None if row is None else int(row[0])
+
     async def _reserve(self, connection: AsyncConnection, usd_at_most: float | None) -> None:
         if usd_at_most is None:
             raise GlobalFault(
@@ -248,3 +311,13 @@ class Journal:
 
     def _song_id(self, song_id: str) -> SongId:
         return int(song_id) if self._integer_ids else song_id
+
+
+async def _despite_a_cancel(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end, and only then be cancelled; a second cancel is obeyed at once."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,9 @@ from aboutness_assets.errors import GlobalFault, SettingsError
 
 POOL_SIZE = 8
 """Connections to our own Postgres in one process; a journal entry holds one for about a millisecond."""
+
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Seconds, seconds and probes: no firewall takes the lock's connection for dead, and its loss is noticed."""
 
 _SCHEMA_LOCK = "aboutness_ops schema"
 
@@ -43,7 +47,13 @@ async def open_operations(url: str) -> AsyncIterator[AsyncConnectionPool]:
             "Nothing was asked or written; start it, or set the URL of one that runs."
         ) from None
     pool = AsyncConnectionPool(
-        conninfo, min_size=1, max_size=POOL_SIZE, open=False, kwargs={"autocommit": True}, timeout=60
+        conninfo,
+        min_size=1,
+        max_size=POOL_SIZE,
+        open=False,
+        kwargs={"autocommit": True},
+        timeout=60,
+        check=AsyncConnectionPool.check_connection,  # what a restart or a cut left broken is replaced
     )
     async with pool:
         yield pool
@@ -55,17 +65,40 @@ async def exclusive_range(
 ) -> AsyncIterator[None]:
     """Hold a range for this run alone (range_key None: the whole table), waiting while another run holds it.
 
-    The lock is a session lock on a connection of its own, so the death of the process gives it back.
+    The lock is a session lock on a connection of its own, so the death of the process gives it back. When
+    that connection is lost another run may take the range: then the body is cancelled, as if by a person,
+    and GlobalFault is raised.
     """
-    name = url.replace("postgresql+psycopg2://", "postgresql://")
-    async with await psycopg.AsyncConnection.connect(name, autocommit=True) as connection:
-        table = f"{service} table"
+    conninfo = make_conninfo(url.replace("postgresql+psycopg2://", "postgresql://"), **_KEEPALIVES)
+    table = f"{service} table"
+    fault: BaseException
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
         if range_key is None:
             await _lock(connection, table, shared=False, log=log)
         else:
             await _lock(connection, table, shared=True, log=log)
             await _lock(connection, f"{service} range {range_key}", shared=False, log=log)
-        yield
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_raise_when_lost(connection))
+                yield
+                watch.cancel()
+            return
+        except BaseExceptionGroup as faults:
+            fault = faults.exceptions[0]
+        raise fault
+
+
+async def _raise_when_lost(connection: psycopg.AsyncConnection) -> None:
+    try:
+        async for _ in connection.notifies():  # there are none; but the end of the connection is seen at once
+            pass
+    except psycopg.OperationalError as lost:
+        raise GlobalFault(
+            f"The lock on the range was lost with its connection to our own Postgres: {first_line(lost)}. "
+            "As another run could take the range now, this one stops. "
+            "What was written stays and what was paid for is kept; run it again."
+        ) from None
 
 
 async def _lock(connection: psycopg.AsyncConnection, name: str, *, shared: bool, log: logging.Logger) -> None:

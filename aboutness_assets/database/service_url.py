@@ -1,4 +1,4 @@
-"""DATABASE_URL as Prisma or libpq would read it: where to connect, with which search_path, how often.
+"""A URL of Postgres as Prisma or libpq would read it: where to connect, with which search_path, how often.
 
 Prisma's parameters are those of its own parser (prisma-engines, quaint/src/connector/postgres/url.rs).
 """
@@ -89,8 +89,9 @@ class _ServicePool(AsyncConnectionPool[AsyncConnection]):
             yield connection
 
 
-def service_conninfo(url: str) -> ServiceUrl:
-    """Reads DATABASE_URL; raises SettingsError, which never shows the URL, as it may hold a password.
+def service_conninfo(url: str, setting: str = "DATABASE_URL") -> ServiceUrl:
+    """Reads the URL that ``setting`` holds; raises SettingsError, which names the setting and never shows the
+    URL or a piece of it, as it may hold a password.
 
     Understood of Prisma: ``schema``, ``connection_limit``, ``pool_timeout`` (seconds, 0 = no end),
     ``pgbouncer``, ``statement_cache_size=0``, ``sslaccept=strict`` with ``sslmode=require`` (libpq's
@@ -102,39 +103,39 @@ def service_conninfo(url: str) -> ServiceUrl:
     url = url.strip().strip("\"'")
     if not url:
         raise SettingsError(
-            "DATABASE_URL is not set: set it to the service's Postgres "
+            f"{setting} is not set: set it to the address of a Postgres "
             "(postgresql://user:password@host/database), or put `aboutness-local` before the command to run "
             "it in the embedded environment."
         )
     scheme, separator, rest = url.partition("://")
     if scheme in ("prisma", "prisma+postgres"):
         raise SettingsError(
-            "DATABASE_URL is an address of Prisma Accelerate, which speaks no Postgres: set it to the "
+            f"{setting} is an address of Prisma Accelerate, which speaks no Postgres: set it to the "
             "database's direct address (often called DIRECT_URL), postgresql://user:password@host/database."
         )
     if not separator or scheme not in ("postgres", "postgresql"):
         raise SettingsError(
-            "DATABASE_URL is no address of a Postgres: set it to postgresql://user:password@host/database, "
+            f"{setting} is no address of a Postgres: set it to postgresql://user:password@host/database, "
             "or put `aboutness-local` before the command to run it in the embedded environment."
         )
     if "\0" in unquote(rest):  # libpq would read up to it and no further
-        raise _malformed()
+        raise _malformed(setting)
     credentials, server, query = _split(rest)
-    given = _query_parameters(query)
+    given = _query_parameters(query, setting)
     try:
         parameters = conninfo_to_dict(f"postgresql://{credentials}{server}", **_libpq_parameters(given))
         conninfo = make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT} | parameters)
     except (psycopg.Error, ValueError):
-        raise _malformed() from None
+        raise _malformed(setting) from None
     # libpq would quote a wrong port, which may be a piece of an unencoded password, in its own error.
     ports = str(parameters.get("port") or "")
     if "@" in server or not re.fullmatch(r"(?:\d{1,5})?(?:,(?:\d{1,5})?)*", ports, re.ASCII):
-        raise _malformed()
+        raise _malformed(setting)
     transaction_pooler = given.get("pgbouncer", "").lower() == "true"
     unprepared = transaction_pooler or given.get("statement_cache_size") == "0"
-    limit, seconds = _whole_number(given, "connection_limit"), _whole_number(given, "pool_timeout")
+    limit, seconds = (_whole_number(given, name, setting) for name in ("connection_limit", "pool_timeout"))
     if limit == 0:
-        raise SettingsError("connection_limit=0 in DATABASE_URL allows no connection: set it to 1 or more.")
+        raise SettingsError(f"connection_limit=0 in {setting} allows no connection: set it to 1 or more.")
     return ServiceUrl(
         conninfo,
         schema=given.get("schema") or None,
@@ -145,6 +146,16 @@ def service_conninfo(url: str) -> ServiceUrl:
     )
 
 
+def operations_conninfo(url: str) -> str:
+    """libpq's conninfo of DAGSTER_PG_URL, whose scheme may name SQLAlchemy's driver as well.
+
+    Raises SettingsError, which shows nothing of the URL.
+    """
+    return service_conninfo(
+        url.replace("postgresql+psycopg2://", "postgresql://", 1), "DAGSTER_PG_URL"
+    ).conninfo
+
+
 def _split(rest: str) -> tuple[str, str, str]:
     """``user:password@``, ``host:port/database`` and the query, cut where libpq cuts them."""
     credentials = match[0] if (match := re.match(r"[^/@]*@", rest)) else ""
@@ -152,11 +163,11 @@ def _split(rest: str) -> tuple[str, str, str]:
     return credentials, server, query
 
 
-def _query_parameters(query: str) -> dict[str, str]:
+def _query_parameters(query: str, setting: str) -> dict[str, str]:
     try:
         return dict(parse_qsl(query, keep_blank_values=True, errors="strict"))
     except ValueError:
-        raise _malformed() from None
+        raise _malformed(setting) from None
 
 
 def _libpq_parameters(given: dict[str, str]) -> dict[str, str]:
@@ -172,17 +183,17 @@ def _libpq_parameters(given: dict[str, str]) -> dict[str, str]:
     return parameters
 
 
-def _whole_number(given: dict[str, str], name: str) -> int | None:
+def _whole_number(given: dict[str, str], name: str, setting: str) -> int | None:
     text = given.get(name)
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise SettingsError(f"{name} in DATABASE_URL is no whole number: write one, or leave it out.")
+        raise SettingsError(f"{name} in {setting} is no whole number: write one, or leave it out.")
     return int(text)
 
 
-def _malformed() -> SettingsError:
+def _malformed(setting: str) -> SettingsError:
     return SettingsError(
-        "DATABASE_URL cannot be read: write postgresql://user:password@host:port/database and percent-encode "
+        f"{setting} cannot be read: write postgresql://user:password@host:port/database and percent-encode "
         "what is not a letter or digit in user and password (@ is %40, / is %2F, ? is %3F, % is %25)."
     )

@@ -33,6 +33,7 @@ API_KEY = "sk-secret-of-the-acceptance-tests"
 
 JOB_SECONDS = 120
 START_SECONDS = 90
+STOP_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -155,15 +156,12 @@ class DagsterProject:
         }
 
     def checks(self) -> dict[str, bool]:
-        """Whether the latest execution of each check passed."""
+        """Whether the latest finished execution of each of the contract's checks passed."""
         with self.instance() as instance:
-            known = instance.event_log_storage.get_asset_check_summary_records
             keys = [dg.AssetCheckKey(ASSET, name) for name in CHECKS]
-            records = {key.name: summary for key, summary in known(keys).items()}
-        executions = {name: record.last_check_execution_record for name, record in records.items()}
-        return {
-            name: execution.status.value == "SUCCEEDED" for name, execution in executions.items() if execution
-        }
+            summaries = instance.event_log_storage.get_asset_check_summary_records(keys)
+        finished = {key.name: one.last_completed_check_execution_record for key, one in summaries.items()}
+        return {name: one.status.value == "SUCCEEDED" for name, one in finished.items() if one is not None}
 
     def assert_no_secret_kept(self) -> None:
         """No secret stands in what Dagster, or this project, keeps in its own Postgres."""
@@ -202,10 +200,10 @@ class DagsterProject:
                 yield dev
             finally:
                 process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(20)
-                finally:
-                    _kill_group(process.pid)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_SECONDS)
+                _kill_group(process.pid)
+                process.wait()
         assert not [secret for secret in self._secrets() if secret in log_path.read_text()]
 
     def _secrets(self) -> list[str]:
@@ -281,6 +279,11 @@ class DagsterDev:
         )["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
+
+    def runs(self, tags: dict[str, str]) -> list[dg.DagsterRun]:
+        """The runs with these tags, the latest first."""
+        with self.project.instance() as instance:
+            return list(instance.get_runs(dg.RunsFilter(tags=tags)))
 
     def status(self, run_id: str) -> str:
         """The status of a run, such as STARTED."""

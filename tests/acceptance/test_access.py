@@ -1,10 +1,9 @@
-"""Who gets at the UI: where it listens, what it refuses read-only, and docs/operating.md's proxy before it."""
+"""Who gets at the UI: where it listens, what it refuses read-only, and the proxy of docs/operating.md."""
 
 from __future__ import annotations
 
 import base64
 import http.client
-import json
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,8 @@ LAUNCH_BACKFILL = """mutation ($params: LaunchBackfillParams!) {
 ADD_PARTITION = """mutation ($selector: RepositorySelector!) {
   addDynamicPartition(partitionsDefName: "song_id_ranges", partitionKey: "000000001-000001000",
     repositorySelector: $selector) { __typename } }"""
-WIPE = """mutation { wipeAssets(assetPartitionRanges: [{assetKey: {path: ["song_aboutness"]}}]) { __typename } }"""
+WIPE = """mutation {
+  wipeAssets(assetPartitionRanges: [{assetKey: {path: ["song_aboutness"]}}]) { __typename } }"""
 
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": MODULE}
 
@@ -62,7 +62,8 @@ def running(command: list[str], project: DagsterProject) -> Iterator[subprocess.
             try:
                 process.wait(20)
             finally:
-                subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until_up(dev: DagsterDev, process: subprocess.Popen[bytes]) -> None:
@@ -187,7 +188,7 @@ def proxy(directory: Path, port: int, upstream: str) -> Iterator[None]:
 
 
 def get(port: int, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    context = ssl._create_unverified_context()  # noqa: S323 - a certificate of this very test
+    context = ssl._create_unverified_context()  # a certificate of this very test
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
     connection.request("GET", path, headers=headers)
     return connection.getresponse()

@@ -70,7 +70,9 @@ def chat_requests(stand_in: StandIn) -> list[dict[str, Any]]:
 
 def times_asked(stand_in: StandIn) -> Counter[int]:
     """How many songs were asked for once, twice, …"""
-    songs = Counter((song["title"], song["artist"]) for request in chat_requests(stand_in) for song in request["songs"])
+    songs = Counter(
+        (song["title"], song["artist"]) for request in chat_requests(stand_in) for song in request["songs"]
+    )
     return Counter(songs.values())
 
 
@@ -79,13 +81,12 @@ def test_a_backfill_launched_as_the_ui_does_fills_every_range_and_runs_the_check
 ) -> None:
     backfill = dev.launch_backfill(list(BACKFILLED))
 
-    def status() -> str:
-        query = "query ($id: String!) { partitionBackfillOrError(backfillId: $id) {"
-        query += " ... on PartitionBackfill { status } } }"
-        return str(dev.graphql(query, id=backfill)["partitionBackfillOrError"]["status"])
+    def ended() -> bool:
+        runs = dev.runs({"dagster/backfill": backfill})
+        return len(runs) == len(BACKFILLED) and all(run.is_finished for run in runs)
 
-    poll(lambda: status() not in ("REQUESTED", "IN_PROGRESS"), BACKFILL_SECONDS, "the backfill to end")
-    assert status() == "COMPLETED_SUCCESS"
+    poll(ended, BACKFILL_SECONDS, "the backfill's runs to end")
+    assert [run.status.value for run in dev.runs({"dagster/backfill": backfill})] == ["SUCCESS"] * 3
     materialized = dev.project.materializations()
     assert {key: materialized[key]["songs_written"] for key in BACKFILLED} == dict.fromkeys(BACKFILLED, 20)
     assert [rows_between(dev.project, key) for key in BACKFILLED] == [20, 20, 20]
@@ -122,12 +123,8 @@ def test_a_run_whose_process_is_killed_is_retried_and_asks_only_what_was_in_flig
     assert worker is not None
     os.kill(worker, signal.SIGKILL)
 
-    def retry() -> str:
-        with dev.project.instance() as instance:
-            retries = instance.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": run_id}))
-        return retries[0].run_id if retries else ""
-
-    dev.wait_for(poll(retry, 60, "Dagster to retry the run"), "SUCCESS")
+    retries = poll(lambda: dev.runs({"dagster/root_run_id": run_id}), 60, "Dagster to retry the run")
+    dev.wait_for(retries[0].run_id, "SUCCESS")
     assert dev.status(run_id) == "FAILURE"
     assert rows_between(dev.project, KILLED) == 50
     assert times_asked(stand_in) == {1: 40, 2: 10}

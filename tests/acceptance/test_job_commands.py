@@ -214,6 +214,32 @@ def test_a_missing_setting_is_named_together_with_aboutness_local(
     assert stand_in.requests()["counts"]["requests"] == {}
 
 
+def test_checks_of_a_large_table_look_at_the_new_range_only_while_everything_passed(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aboutness_assets import runs
+    from aboutness_assets.definitions import defs
+
+    monkeypatch.setattr(runs, "LOOK_AT_ALL_BELOW_BYTES", -1)
+    project = make_project(real_songs(30))
+    ranges = project.lay(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21)))
+    job = defs.resolve_job_def("song_aboutness_backfill")
+
+    def looked_at(range_key: str) -> tuple[object, bool]:
+        with project.instance() as instance:
+            result = job.execute_in_process(instance=instance, partition_key=range_key)
+        checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+        check = checks["emotions_text_within_100_chars"]
+        return check.metadata["looked_at"].value, check.passed
+
+    assert looked_at(ranges[0]) == ("the whole table", True)
+    assert looked_at(ranges[1]) == (f"range {ranges[1]}", True)
+    # An old row that becomes bad is seen by aboutness_checks; from then on nothing hides it.
+    project.sql("update song_aboutness set emotions_text = repeat('x', 101) where song_id = 1")
+    assert project.execute("aboutness_checks").exit_code != 0
+    assert looked_at(ranges[2]) == ("the whole table", False)
+
+
 def test_run_config_overrides_a_setting_for_one_run(make_project: MakeProject, stand_in: StandIn) -> None:
     project = make_project(real_songs(20))
     config: dict[str, Any] = {"resources": {"settings": {"config": {"pack_size": 5, "max_in_flight": 1}}}}

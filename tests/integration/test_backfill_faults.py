@@ -196,7 +196,7 @@ async def test_when_embeddings_are_unavailable_the_texts_are_kept_for_the_next_r
 
     report = await backfills.fill()
 
-    assert {failure.cause for failure in report.failed} == {"embedding"}
+    assert {failure.cause for failure in report.failed} == {"provider_unavailable"}
     assert (report.songs_failed, backfills.rows()) == (10, {})
     stand_in.reset()
     again = await backfills.fill()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import psycopg
 import pytest
 from backfills import Backfills, valid
@@ -73,7 +72,7 @@ async def test_what_a_provider_says_reaches_no_terminal_raw_and_can_be_kept(
         """Says something hostile, whatever it is asked; in JSON, so that NUL and surrogates arrive too."""
         if request.path == "/embeddings":
             return embeddings_answer(
-                {index: base64_vector(np.ones(8)) for index in range(len(request.body["input"]))}
+                {index: base64_vector([1.0] * 8) for index in range(len(request.body["input"]))}
             )
         number = next(turn)
         words = HOSTILE_WORDS[number % len(HOSTILE_WORDS)] + "\ud800\0"

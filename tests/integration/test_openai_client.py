@@ -37,10 +37,10 @@ from aboutness_assets.openai_client import (
     MAX_ATTEMPTS,
     ContentFiltered,
     OpenAIClient,
-    Usage,
     read_chat_body,
     read_embeddings_body,
 )
+from aboutness_assets.songs import Usage
 from aboutness_assets.throttle import Throttle
 
 KEY = "sk-verysecretkey123456"
@@ -128,6 +128,22 @@ async def test_without_a_key_the_message_names_the_setting_and_the_embedded_envi
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(SettingsError, match=r"OPENAI_API_KEY.*aboutness-local"):
         client_of(endpoint, api_key="")
+
+
+@pytest.mark.parametrize("key", ["sk-s3cret\nrest", "sk-s3cret…", "\x1b[31ms3cret"])
+async def test_a_key_that_no_request_can_carry_is_told_at_once_and_unshown(
+    endpoint: ScriptedEndpoint, key: str
+) -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY holds characters") as caught:
+        client_of(endpoint, api_key=key)
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_white_space_around_a_key_is_no_part_of_it(endpoint: ScriptedEndpoint) -> None:
+    endpoint.script(chat_answer("hi"))
+    async with client_of(endpoint, api_key=f" {KEY}\n") as client:
+        await chat(client)
+    assert endpoint.requests[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize("base_url", ["localhost:8000/v1", "/v1", "ftp://example.org"])
@@ -495,6 +511,14 @@ def test_a_chat_body_is_read_in_full() -> None:
     assert (answer.content, answer.finish_reason, answer.refusal) == ("hello", "stop", None)
     assert answer.usage == Usage(prompt_tokens=12, cached_tokens=8, completion_tokens=5)
     assert answer.model == "gpt-test-2026-01-01"
+
+
+@pytest.mark.parametrize("tokens", [2**31, 10**30, -1, 1.5, "12", True, None])
+def test_a_count_of_tokens_that_is_none_counts_as_not_said(tokens: object) -> None:
+    """The journal holds counts in columns of type integer: a larger one would end the run."""
+    body = {"choices": [], "usage": {"prompt_tokens": tokens, "completion_tokens": 5}}
+    usage = read_chat_body(json.dumps(body).encode()).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (0, 5)
 
 
 def test_a_lone_surrogate_in_an_answer_does_not_cost_the_whole_answer() -> None:
