@@ -37,6 +37,7 @@ from aboutness_assets.generation.prompt import (
     sent_title,
 )
 from aboutness_assets.generation.text import MAX_CHARACTERS
+from aboutness_assets.inert import inert
 from aboutness_assets.openai_client import OpenAIClient, read_chat_body
 from aboutness_assets.progress import Progress
 from aboutness_assets.report import SAMPLE_SIZE, Report
@@ -321,7 +322,8 @@ class Backfill:
         if not failures:
             return
         for failure in failures:
-            self._log.warning("Song %s failed (%s): %s", failure.song_id, failure.cause, failure.reason)
+            song = inert(str(failure.song_id))
+            self._log.warning("Song %s failed (%s): %s", song, failure.cause, failure.reason)
         self._report.failed += failures
         await self._failed_songs.record(failures, request_ids=request_ids)
 
@@ -373,6 +375,8 @@ def _read_kept(kept: KeptAnswer) -> list[tuple[Song, Aboutness]]:
     """The readable entries of a kept answer; reading it again costs nothing."""
     try:
         chat = read_chat_body(kept.answer)
+        if chat.refusal or chat.finish_reason == "content_filter":
+            return []
         read = read_answer(chat.content or "", Pack(kept.songs))
     except UnparsableAnswer:
         return []

@@ -6,6 +6,7 @@ from typing import Any, Self
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
+from aboutness_assets.database.service_url import operations_conninfo
 from aboutness_assets.errors import SettingsError
 from aboutness_assets.settings import NOT_SET
 
@@ -20,10 +21,12 @@ class PostgresStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
-        """The storage. Raises SettingsError when the variable is not set."""
+        """The storage. Raises SettingsError when the variable is not set, or holds no URL of a Postgres."""
         name = config_value["url_from"]
-        url = os.environ.get(name)
+        url = os.environ.get(name, "").strip().strip("\"'")
         if not url:
             raise SettingsError(NOT_SET.format(name=name, what="a Postgres of our own"))
+        # SQLAlchemy would show a piece of a URL that it cannot read, which may be the password's.
+        operations_conninfo(url)
         # SQLAlchemy knows the scheme of many hosts' URLs, postgres://, no longer.
         return cls(url.replace("postgres://", "postgresql://", 1), inst_data=inst_data)

@@ -5,6 +5,7 @@ Run as a program, this is that process: it has imported everything and forks a r
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,8 @@ from aboutness_assets.backfill import EMBEDDING_TOKENS_A_SONG_AT_MOST
 from aboutness_assets.cost import cost_usd
 from aboutness_assets.database.operations import open_operations
 from aboutness_assets.errors import AboutnessError
-from aboutness_assets.settings import Settings
+from aboutness_assets.runs import Run, fill_range
+from aboutness_assets.settings import Settings, load_settings
 
 SPENDER = "backfill"
 """Every run of a campaign spends on this account."""
@@ -57,6 +61,9 @@ OLD_STYLE = 90_001
 
 NOTHING_KNOWN = 90_002
 """song_id of a song without title and artist: it fails, and is not asked for."""
+
+
+_run_numbers = count(1)
 
 
 @dataclass
@@ -90,7 +97,7 @@ class KilledRun:
         return report
 
     def outcome(self) -> dict[str, Any]:
-        """{"report": …}, {"fault": the sentence}, {"error": a traceback}; empty when it was killed."""
+        """As outcome_of gives it; empty when it was killed."""
         told = self._outcome.read_text() if self._outcome.exists() else ""
         outcome: dict[str, Any] = json.loads(told) if told else {}
         return outcome
@@ -166,8 +173,14 @@ class Campaign:
     catalogue: Iterator[CatalogueRow]
     songs: list[CatalogueRow] = field(default_factory=list)
     old_style: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    killed_at: dict[str, Any] = field(default_factory=dict)
+    ended_early: dict[str, datetime] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def kills(self) -> int:
+        """How many runs were killed; the others that ended early stopped by themselves, with a sentence."""
+        return len(self.ended_early) - len(self.faults)
 
     @classmethod
     async def begin(cls, backfills: Backfills, forks: Forks, songs: int) -> Campaign:
@@ -198,16 +211,22 @@ class Campaign:
     def kill(self, run: KilledRun) -> None:
         """Kill a run, or find that it has just finished."""
         run.kill()
-        self.note_end(run)
+        self.note_end(run.run_id, run.outcome())
 
-    def note_end(self, run: KilledRun) -> None:
-        """Remember when a run was over, and what it reported."""
-        outcome = run.outcome()
+    async def attempt(self, **overrides: Any) -> tuple[str, dict[str, Any]]:
+        """One run in this process, to be noted: its run id and its outcome."""
+        run_id = f"run {next(_run_numbers)}"
+        settings = self.backfills.settings(**{**PRICED, **overrides})
+        return run_id, await outcome_of(settings, self.backfills.range_key, run_id)
+
+    def note_end(self, run_id: str, outcome: dict[str, Any]) -> None:
+        """Remember what a run reported, or when and with which sentence it ended early."""
         if "report" in outcome:
             self.reports.append(outcome["report"])
-        else:
-            assert not outcome, outcome
-            [(self.killed_at[run.run_id],)] = self.backfills.journal("select clock_timestamp()")
+            return
+        assert "error" not in outcome, outcome["error"]
+        self.faults += outcome.values()
+        [(self.ended_early[run_id],)] = self.backfills.journal("select clock_timestamp()")
 
     def wait_until_nobody_is_connected(self) -> None:
         """Return when Postgres has noticed the death of every run."""
@@ -223,7 +242,7 @@ class Campaign:
         )
         run = self.start()
         report = run.finish()
-        self.note_end(run)
+        self.note_end(run.run_id, run.outcome())
         assert report["indeterminate_requests"] == in_flight
         self._hold_the_table()
         return self._balance()
@@ -241,27 +260,35 @@ class Campaign:
             (str(NOTHING_KNOWN), "nothing_known")
         ]
 
+    def _answers_received(self) -> int:
+        [(answers,)] = self.backfills.journal(
+            "select count(*) from aboutness_ops.chat_request"
+            " where answered_at is not null and outcome <> 'indeterminate'"
+        )
+        return int(answers)
+
     def _balance(self) -> Accounts:
         entries = self.backfills.journal(
             "select run_id, songs, outcome, answered_at, settled_at, usd_at_most, usd"
             " from aboutness_ops.chat_request order by request_id"
         )
         intended, answered, indeterminate = Counter[Any](), Counter[Any](), Counter[Any]()
-        used = replayed = 0
+        used = replayed = requests_indeterminate = 0
         usd_expected = 0.0
         for run_id, songs, outcome, answered_at, settled_at, usd_at_most, usd in entries:
+            if outcome == "no_answer":
+                continue  # it was not sent
             pack = tuple(tuple(song) for song in songs)
             intended[pack] += 1
             usd_expected += float(usd_at_most) if usd is None else float(usd) + _usd_to_embed(len(pack))
             if outcome == "indeterminate":
-                assert run_id in self.killed_at, "a request of a run that nobody killed is indeterminate"
+                assert run_id in self.ended_early, "a request of a run that ended well is indeterminate"
                 indeterminate.update(pack)
+                requests_indeterminate += 1
             else:
-                assert (outcome, answered_at is None) == ("used", False), (
-                    "an answer was paid for and not used"
-                )
+                assert (outcome, answered_at is None) == ("used", False), "an answer was not used"
                 answered.update(pack)
-                in_time = run_id not in self.killed_at or settled_at <= self.killed_at[run_id]
+                in_time = run_id not in self.ended_early or settled_at <= self.ended_early[run_id]
                 used += in_time
                 replayed += not in_time
         asked = Counter(tuple(pack) for pack in self.backfills.packs())
@@ -271,13 +298,31 @@ class Campaign:
         assert spent == pytest.approx(usd_expected)
         times_asked = self.backfills.times_asked()
         return Accounts(
-            kills=len(self.killed_at),
-            answers_received=sum(entry[2] != "indeterminate" for entry in entries),
+            kills=self.kills,
+            answers_received=self._answers_received(),
             used=used,
             replayed=replayed,
-            indeterminate=sum(entry[2] == "indeterminate" for entry in entries),
+            indeterminate=requests_indeterminate,
             asked_twice=sum(times > 1 + indeterminate[song] for song, times in times_asked.items()),
         )
+
+
+async def outcome_of(settings: Settings, range_key: str, run_id: str) -> dict[str, Any]:
+    """{"report": its numbers}, {"fault": the sentence} or {"error": a traceback} of one run."""
+    try:
+        report = await fill_range(settings, range_key, Run(run_id, SPENDER), LOG)
+    except AboutnessError as fault:
+        return {"fault": str(fault)}
+    except Exception:
+        return {"error": traceback.format_exc()}
+    return {
+        "report": {
+            "songs_written": report.songs_written,
+            "batch_requests": report.batch_requests,
+            "answers_replayed": report.answers_replayed,
+            "indeterminate_requests": report.indeterminate_requests,
+        }
+    }
 
 
 def _usd_to_embed(songs: int) -> float:
@@ -427,28 +472,8 @@ def _serve() -> None:
 
 
 def _run(command: dict[str, Any]) -> None:
-    import asyncio
-
-    from aboutness_assets.runs import Run, fill_range
-    from aboutness_assets.settings import load_settings
-
-    outcome: dict[str, Any]
-    try:
-        settings = load_settings(**command["settings"])
-        run = Run(command["run_id"], SPENDER)
-        report = asyncio.run(fill_range(settings, command["range_key"], run, LOG))
-        outcome = {
-            "report": {
-                "songs_written": report.songs_written,
-                "batch_requests": report.batch_requests,
-                "answers_replayed": report.answers_replayed,
-                "indeterminate_requests": report.indeterminate_requests,
-            }
-        }
-    except AboutnessError as fault:
-        outcome = {"fault": str(fault)}
-    except BaseException:
-        outcome = {"error": traceback.format_exc()}
+    settings = load_settings(**command["settings"])
+    outcome = asyncio.run(outcome_of(settings, command["range_key"], command["run_id"]))
     # Whole or not at all: it may be killed here too.
     written = tempfile.NamedTemporaryFile("w", dir=Path(command["outcome"]).parent, delete=False)  # noqa: SIM115
     with written:

@@ -13,7 +13,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.service import first_line
-from aboutness_assets.errors import GlobalFault, SettingsError
+from aboutness_assets.database.service_url import operations_conninfo
+from aboutness_assets.errors import GlobalFault
 
 POOL_SIZE = 8
 """Connections to our own Postgres in one process; a journal entry holds one for about a millisecond."""
@@ -30,12 +31,7 @@ async def open_operations(url: str) -> AsyncIterator[AsyncConnectionPool]:
 
     Raises SettingsError when DAGSTER_PG_URL is no Postgres URL, GlobalFault when nobody answers there.
     """
-    try:
-        conninfo = make_conninfo(url.replace("postgresql+psycopg2://", "postgresql://"))
-    except psycopg.ProgrammingError:
-        raise SettingsError(
-            "DAGSTER_PG_URL is not a Postgres URL. Write it as postgresql://user:password@host:port/database."
-        ) from None
+    conninfo = operations_conninfo(url)
     try:
         async with await psycopg.AsyncConnection.connect(
             conninfo, autocommit=True, connect_timeout=10
@@ -69,7 +65,7 @@ async def exclusive_range(
     that connection is lost another run may take the range: then the body is cancelled, as if by a person,
     and GlobalFault is raised.
     """
-    conninfo = make_conninfo(url.replace("postgresql+psycopg2://", "postgresql://"), **_KEEPALIVES)
+    conninfo = make_conninfo(operations_conninfo(url), **_KEEPALIVES)
     table = f"{service} table"
     fault: BaseException
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:

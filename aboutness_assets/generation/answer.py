@@ -207,6 +207,7 @@ _TOO_SHORT_TO_JUDGE = 4  # letters and digits; "7" may well come back as "Seven"
 _LONGEST_ECHO = 300  # characters; a title is sent with 200 at most
 _MOST_COMPARED = 100  # letters and digits; comparing takes the square of them, at worst their cube
 _LATIN = regex.compile(r"[\p{Latin}\p{N}]")
+_PART = regex.compile(r"\s+[-–—:|/]\s+|\s+by\s+")
 
 
 def _likeness(one: str, other: str) -> float:
@@ -241,7 +242,9 @@ def _echoes_another(echo: Any, key: str, sent: Mapping[str, str]) -> bool:
         _LATIN.search(spelling) and len(letters_and_digits(spelling)) >= _TOO_SHORT_TO_JUDGE
         for spelling in (echo, own)
     )
-    return can_be_judged and likeness < _UNLIKE
+    # "Artist - Title" is an echo of the title too.
+    holds_own = any(_likeness(part, own) == 1 for part in _PART.split(echo))
+    return can_be_judged and likeness < _UNLIKE and not holds_own
 
 
 _WORD = regex.compile(r"\w+")

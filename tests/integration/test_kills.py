@@ -60,7 +60,7 @@ def hold(accounts: Accounts, where: str, tell: Tell) -> None:
 
 def kill_at_random(campaign: Campaign, kills: int, seed: int) -> None:
     rng = random.Random(seed)
-    while len(campaign.killed_at) < kills:
+    while campaign.kills < kills:
         ended = len(campaign.reports)
         run = campaign.start()
         time.sleep(rng.uniform(0, LONGEST_LIFE_SECONDS))
@@ -139,7 +139,7 @@ def kill_before_a_commit_and_start_the_next(campaign: Campaign, point: CommitPoi
         wait_until(lambda: heir.has_ended() or bool(waiting_sessions(gate) - left))
         open_gate(gate)
         heir.finish()
-        campaign.note_end(heir)
+        campaign.note_end(heir.run_id, heir.outcome())
 
 
 def start_up_to_the_gate(campaign: Campaign, gate: psycopg.Connection, requests: int) -> KilledRun:
@@ -184,7 +184,7 @@ async def test_two_runs_over_one_range_at_once_ask_everything_once(
     campaign = await begin_campaign(60)
     for run in [campaign.start(), campaign.start()]:
         run.finish()
-        campaign.note_end(run)
+        campaign.note_end(run.run_id, run.outcome())
     assert sorted(report["songs_written"] for report in campaign.reports) == [0, 60]
     assert sum(report["batch_requests"] for report in campaign.reports) == 12
     hold(campaign.finish(), "two runs at once, no kill", reliability_result)
@@ -203,7 +203,7 @@ async def test_a_run_that_waits_for_its_range_goes_on_when_the_holder_is_killed(
 
     report = heir.finish()
 
-    campaign.note_end(heir)
-    assert holder.run_id in campaign.killed_at
+    campaign.note_end(heir.run_id, heir.outcome())
+    assert holder.run_id in campaign.ended_early
     assert report["songs_written"] + report["batch_requests"] > 0
     hold(campaign.finish(), "the holder of a range that another run waits for", reliability_result)

@@ -1,0 +1,317 @@
+"""Postgres stopped, killed, restarted, cut off and full under a run, the service's and our own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from backfills import Backfills, wait_until
+from kills import Accounts, Campaign, Forks, waiting_sessions
+from psycopg import sql
+from service_database import make_service
+from stand_in import StandIn
+
+from aboutness_assets.database import aboutness_table, journal
+from aboutness_assets.local.postgres import EmbeddedPostgres
+
+BeginCampaign = Callable[..., Awaitable[Campaign]]
+Tell = Callable[..., None]
+
+TELLS_WHAT_TO_DO = re.compile(r"\b[Rr]un (it|the partition) again\b|; start it|; check the URL")
+
+SMALL_DISK_MIB = 8
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    process = Forks(tmp_path_factory.mktemp("runs"))
+    yield process
+    process.end()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedPostgres, EmbeddedPostgres]]:
+    """Two servers of these tests alone."""
+    first, second = (
+        EmbeddedPostgres(tmp_path_factory.mktemp(name), {"fsync": "off"}).start()
+        for name in ("first", "second")
+    )
+    yield first, second
+    for server in (first, second):
+        server.reset()
+
+
+@pytest.fixture
+def begin_campaign(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres], stand_in: StandIn, forks: Forks
+) -> BeginCampaign:
+    async def begin(*, apart: bool) -> Campaign:
+        """Apart: our own database lies on the second server."""
+        stand_in.control({"latency_seconds": {"chat": 0.2, "embeddings": 0.1}})
+        service = make_service(servers[0])
+        if apart:
+            service = replace(service, ops_url=make_service(servers[1]).ops_url)
+        return await Campaign.begin(Backfills(service, stand_in), forks, songs=60)
+
+    return begin
+
+
+def restart(server: EmbeddedPostgres, how: str) -> None:
+    """Let a server be gone and come back."""
+    if how == "kill":
+        assert server.postmaster_pid is not None
+        os.kill(server.postmaster_pid, signal.SIGKILL)
+    else:
+        server.stop(how)  # type: ignore[arg-type]
+    server.start()
+
+
+def cut(server: EmbeddedPostgres) -> None:
+    """End every connection to a server but one's own."""
+    with psycopg.connect(server.url(), autocommit=True) as administrator:
+        administrator.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where backend_type = 'client backend' and pid <> pg_backend_pid()"
+        )
+
+
+async def strike(campaign: Campaign, packs: int, fault: Callable[[], None]) -> dict[str, Any]:
+    """One run, struck by a fault once so many packs were asked for; gives its outcome."""
+    run = asyncio.create_task(campaign.attempt())
+    await asyncio.to_thread(wait_until, lambda: len(campaign.backfills.packs()) >= packs)
+    await asyncio.to_thread(fault)
+    run_id, outcome = await run
+    campaign.note_end(run_id, outcome)
+    return outcome
+
+
+async def hold(campaign: Campaign, where: str, tell: Tell, strikes: int = 1) -> Accounts:
+    accounts = await asyncio.to_thread(campaign.finish)
+    tell(kind="kill", where=where, **{**asdict(accounts), "kills": strikes})
+    assert accounts.answers_received == accounts.used + accounts.replayed
+    assert accounts.asked_twice == 0
+    for fault in campaign.faults:
+        assert TELLS_WHAT_TO_DO.search(fault), fault
+        assert "\n" not in fault
+    return accounts
+
+
+WHERE = {"both": (False, 0), "the service's": (True, 0), "our own": (True, 1)}
+"""Whose Postgres: whether they lie apart, and the number of the server that is struck."""
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("how", ["fast", "immediate", "kill"])
+async def test_a_postgres_that_is_restarted_under_a_run(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+    begin_campaign: BeginCampaign,
+    reliability_result: Tell,
+    where: str,
+    how: str,
+) -> None:
+    apart, number = WHERE[where]
+    campaign = await begin_campaign(apart=apart)
+    await strike(campaign, 3, lambda: restart(servers[number], how))
+    accounts = await hold(campaign, f"{where} Postgres restarted ({how})", reliability_result)
+    # The answers that came meanwhile were held in memory until they could be kept.
+    assert accounts.indeterminate == 0
+
+
+STRIKES = 5
+STRIKES_OF_A_SOAK = 30
+
+
+@pytest.mark.parametrize("where", WHERE)
+async def test_connections_that_are_cut_again_and_again(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+    begin_campaign: BeginCampaign,
+    reliability_result: Tell,
+    where: str,
+) -> None:
+    apart, number = WHERE[where]
+    campaign = await begin_campaign(apart=apart)
+    rng = random.Random(where)
+    for _ in range(STRIKES):
+        await strike(
+            campaign, len(campaign.backfills.packs()) + rng.randint(0, 3), lambda: cut(servers[number])
+        )
+        campaign.add_songs(20)
+    await hold(campaign, f"{where} Postgres cuts all connections", reliability_result, STRIKES)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("where", WHERE)
+async def test_many_strikes_of_every_kind(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+    begin_campaign: BeginCampaign,
+    reliability_result: Tell,
+    where: str,
+) -> None:
+    apart, number = WHERE[where]
+    campaign = await begin_campaign(apart=apart)
+    rng = random.Random(where)
+    for _ in range(STRIKES_OF_A_SOAK):
+        how = rng.choice(["fast", "immediate", "kill", "cut"])
+        fault = partial(cut, servers[number]) if how == "cut" else partial(restart, servers[number], how)
+        await strike(campaign, len(campaign.backfills.packs()) + rng.randint(0, 5), fault)
+        campaign.add_songs(30)
+    await hold(campaign, f"{where} Postgres struck at random", reliability_result, STRIKES_OF_A_SOAK)
+
+
+async def test_a_run_that_loses_its_lock_stops_and_leaves_the_range_to_the_next(
+    begin_campaign: BeginCampaign, reliability_result: Tell
+) -> None:
+    campaign = await begin_campaign(apart=False)
+    holder = campaign.start()
+    wait_until(lambda: len(campaign.backfills.packs()) >= 3)
+    heir = campaign.start()
+    with psycopg.connect(campaign.backfills.service.ops_url, autocommit=True) as connection:
+        wait_until(lambda: bool(waiting_sessions(connection)))
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
+            " and mode = 'ExclusiveLock' and database ="
+            " (select oid from pg_database where datname = current_database())"
+        )
+    for run in (holder, heir):
+        run.wait()
+        campaign.note_end(run.run_id, run.outcome())
+
+    [fault] = campaign.faults
+    assert "lock" in fault
+    assert len(campaign.reports) == 1
+    await hold(campaign, "the lock of a range lost", reliability_result)
+
+
+@pytest.mark.parametrize("where", WHERE)
+async def test_a_postgres_that_stays_away(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+    begin_campaign: BeginCampaign,
+    reliability_result: Tell,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    monkeypatch.setattr(journal, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
+    apart, number = WHERE[where]
+    campaign = await begin_campaign(apart=apart)
+    run = asyncio.create_task(
+        campaign.attempt(database_url=f"{campaign.backfills.service.url}?pool_timeout=1")
+    )
+    await asyncio.to_thread(wait_until, lambda: len(campaign.backfills.packs()) >= 3)
+    await asyncio.to_thread(servers[number].stop, "immediate")
+
+    run_id, outcome = await run
+
+    assert "fault" in outcome
+    await asyncio.to_thread(servers[number].start)
+    campaign.note_end(run_id, outcome)
+    await hold(campaign, f"{where} Postgres stays away", reliability_result)
+
+
+@pytest.fixture(scope="module")
+def small_disk(servers: tuple[EmbeddedPostgres, EmbeddedPostgres]) -> Iterator[str]:
+    """The name of a tablespace on the first server that lies on a disk of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    directory = tempfile.mkdtemp()  # pytest's own are closed to the user that Postgres runs as
+    Path(directory).chmod(0o755)
+    options = f"size={SMALL_DISK_MIB}m,mode=0755"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode:
+        Path(directory).rmdir()
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        location = Path(directory) / "tablespace"
+        location.mkdir()
+        owner = servers[0].directory.joinpath("data").stat()
+        os.chown(location, owner.st_uid, owner.st_gid)
+        with psycopg.connect(servers[0].url(), autocommit=True) as administrator:
+            administrator.execute(
+                sql.SQL("create tablespace small location {}").format(sql.Literal(str(location)))
+            )
+        yield "small"
+        servers[0].stop("immediate")
+    finally:
+        subprocess.run(["umount", directory], check=True)
+        Path(directory).rmdir()
+
+
+@contextmanager
+def full(url: str, table: str, tablespace: str) -> Iterator[None]:
+    """A table that lies on a full disk; there is room again afterwards."""
+    with psycopg.connect(url, autocommit=True) as administrator:
+        administrator.execute("set event_triggers = off")
+        administrator.execute(f"alter table {table} set tablespace {tablespace}".encode())
+        administrator.execute(f"create table filler (bytes bytea) tablespace {tablespace}".encode())
+        administrator.execute("alter table filler alter bytes set storage external")
+        for size in (2**20, 2**13, 1):
+            with pytest.raises(psycopg.errors.DiskFull):
+                while True:
+                    administrator.execute(
+                        "insert into filler values (convert_to(repeat('x', %s), 'UTF8'))", [size]
+                    )
+        yield
+        administrator.execute("drop table filler")
+        administrator.execute("checkpoint")
+
+
+async def test_rows_for_which_the_disk_has_no_room(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+    begin_campaign: BeginCampaign,
+    small_disk: str,
+    reliability_result: Tell,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
+    campaign = await begin_campaign(apart=False)
+    with full(campaign.backfills.service.admin_url, "song_aboutness", small_disk):
+        campaign.note_end(*await campaign.attempt())
+        [fault] = campaign.faults
+        assert "No space left on device" in fault
+
+    accounts = await hold(campaign, "disk of song_aboutness full", reliability_result)
+
+    assert accounts.replayed > 0
+    assert (accounts.indeterminate, len(campaign.backfills.packs())) == (0, 12)
+
+
+async def test_answers_for_which_the_disk_has_no_room_wait_until_it_has(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+    begin_campaign: BeginCampaign,
+    small_disk: str,
+    reliability_result: Tell,
+) -> None:
+    campaign = await begin_campaign(apart=False)
+    url = servers[0].url(psycopg.conninfo.conninfo_to_dict(campaign.backfills.service.ops_url)["dbname"])  # type: ignore[arg-type]
+    with full(url, "aboutness_ops.chat_request", small_disk):
+        run = asyncio.create_task(campaign.attempt())
+        await asyncio.to_thread(wait_until, lambda: no_room_was_found(servers[0]))
+    campaign.note_end(*await run)
+
+    accounts = await hold(campaign, "disk of the journal full", reliability_result)
+
+    assert campaign.faults == []
+    assert accounts.indeterminate == accounts.replayed == 0
+
+
+def no_room_was_found(server: EmbeddedPostgres) -> bool:
+    log = (server.directory / "data" / "server.log").read_text()
+    return bool(re.search("No space left on device.*\n.*\n.*chat_request", log))
