@@ -99,7 +99,7 @@ def sample_table(report: Report) -> str:
 
 
 def coverage_metadata(counts: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
-    """The coverage report: totals, and the ranges that lack most rows first; counts are (key, songs, rows)."""
+    """The coverage report: totals, and the ranges that lack most rows; counts are (key, songs, rows)."""
     import pandas as pd
 
     frame = pd.DataFrame(counts, columns=["range", "songs", "with_row"])
