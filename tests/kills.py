@@ -53,8 +53,9 @@ PRICED = {
     "max_usd": 1000,
     "pack_size": 5,
     "max_in_flight": 4,
+    "quarantine_after": 1_000,
 }
-"""Settings of every run: models with a price and a cap, so that the spending is booked."""
+"""Settings of every run: models with a price and a cap, so that the spending is booked; small packs."""
 
 OLD_STYLE = 90_001
 """song_id of the old-style row of every campaign."""
@@ -187,7 +188,7 @@ class Campaign:
         """Lay our schema, an old-style row and a song of which nothing is known."""
         async with open_operations(backfills.service.ops_url):
             pass
-        campaign = cls(backfills, forks, iter(sample_songs(2_000)))
+        campaign = cls(backfills, forks, iter(sample_songs(2_300)))
         backfills.arrange("insert into songs values (%s, 'Old Song', 'Singer')", [OLD_STYLE])
         backfills.arrange("insert into songs values (%s, '', null)", [NOTHING_KNOWN])
         backfills.arrange(ONE_OLD_STYLE_ROW, [OLD_STYLE, "Old. [confidence: high]"])

@@ -9,8 +9,8 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,17 @@ import pytest
 from backfills import Backfills, wait_until
 from kills import Accounts, Campaign, Forks, waiting_sessions
 from psycopg import sql
-from service_database import make_service
+from psycopg_pool import AsyncConnectionPool
+from service_database import ServiceDatabase
+from service_database import make_service as make_on
 from stand_in import StandIn
 
-from aboutness_assets.database import aboutness_table, journal
+from aboutness_assets.database import aboutness_table
+from aboutness_assets.database import journal as journal_module
+from aboutness_assets.database.journal import Journal
+from aboutness_assets.database.operations import open_operations
 from aboutness_assets.local.postgres import EmbeddedPostgres
+from aboutness_assets.songs import Song, Usage
 
 BeginCampaign = Callable[..., Awaitable[Campaign]]
 Tell = Callable[..., None]
@@ -61,9 +67,9 @@ def begin_campaign(
     async def begin(*, apart: bool) -> Campaign:
         """Apart: our own database lies on the second server."""
         stand_in.control({"latency_seconds": {"chat": 0.2, "embeddings": 0.1}})
-        service = make_service(servers[0])
+        service = make_on(servers[0])
         if apart:
-            service = replace(service, ops_url=make_service(servers[1]).ops_url)
+            service = replace(service, ops_url=make_on(servers[1]).ops_url)
         return await Campaign.begin(Backfills(service, stand_in), forks, songs=60)
 
     return begin
@@ -203,7 +209,7 @@ async def test_a_postgres_that_stays_away(
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    monkeypatch.setattr(journal, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(journal_module, "RETRY_SECONDS", 1.0)
     monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
     apart, number = WHERE[where]
     campaign = await begin_campaign(apart=apart)
@@ -315,3 +321,79 @@ async def test_answers_for_which_the_disk_has_no_room_wait_until_it_has(
 def no_room_was_found(server: EmbeddedPostgres) -> bool:
     log = (server.directory / "data" / "server.log").read_text()
     return bool(re.search("No space left on device.*\n.*\n.*chat_request", log))
+
+
+class LosesConnections:
+    """A pool whose first connections are lost right after their commit, before anybody hears of it."""
+
+    def __init__(self, pool: AsyncConnectionPool, lost: int) -> None:
+        self._pool = pool
+        self._lost = lost
+
+    @asynccontextmanager
+    async def connection(self, seconds: float) -> AsyncIterator[psycopg.AsyncConnection]:
+        async with self._pool.connection(seconds) as connection:
+            yield connection
+        if self._lost > 0:
+            self._lost -= 1
+            raise psycopg.OperationalError("the connection is lost")
+
+
+def journal_on(pool: Any) -> Journal:
+    return Journal(
+        pool,
+        service="service",
+        spender="backfill",
+        run_id="run",
+        range_key="range",
+        integer_ids=True,
+        max_usd=10.0,
+    )
+
+
+async def intend(journal: Journal) -> int:
+    return await journal.intend(
+        [Song(1, "Imagine", "John Lennon")], "batch", model="model", prompt_hash="hash", usd_at_most=1.0
+    )
+
+
+async def test_an_entry_whose_commit_was_not_heard_of_is_written_and_booked_once(
+    make_service: Callable[..., ServiceDatabase],
+) -> None:
+    service = make_service()
+    async with open_operations(service.ops_url) as pool:
+        answered = await intend(journal_on(LosesConnections(pool, 2)))
+        await journal_on(LosesConnections(pool, 2)).answered(
+            answered, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.125
+        )
+        refused = await intend(journal_on(LosesConnections(pool, 1)))
+        await journal_on(LosesConnections(pool, 1)).unanswered(refused, maybe_paid=False)
+
+    with psycopg.connect(service.ops_url) as connection:
+        entries = connection.execute("select request_id, answer from aboutness_ops.chat_request order by 1")
+        assert entries.fetchall() == [(answered, b"answer"), (refused, None)]
+        spent = connection.execute("select usd::float8 from aboutness_ops.spend")
+        assert spent.fetchall() == [(0.375,)]
+
+
+async def test_an_answer_is_kept_although_its_run_is_stopped_while_the_journal_waits(
+    make_service: Callable[..., ServiceDatabase],
+) -> None:
+    service = make_service()
+    async with open_operations(service.ops_url) as pool:
+        journal = journal_on(pool)
+        request_id = await intend(journal)
+        with psycopg.connect(service.ops_url) as connection:
+            connection.execute("select from aboutness_ops.chat_request for update")
+            keeping = asyncio.create_task(
+                journal.answered(request_id, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.0)
+            )
+            await asyncio.to_thread(wait_until, lambda: bool(waiting_sessions(connection)))
+            keeping.cancel()
+            await asyncio.sleep(0)
+
+        with pytest.raises(asyncio.CancelledError):
+            await keeping
+    with psycopg.connect(service.ops_url) as connection:
+        kept = connection.execute("select answer from aboutness_ops.chat_request").fetchall()
+    assert kept == [(b"answer",)]
