@@ -34,7 +34,7 @@ def make_project(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one worker of xdist: each starts a webserver and a daemon, and two cores are few."""
+    """Keep these tests in one worker of xdist: each starts a webserver and a daemon."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.xdist_group("acceptance"))
