@@ -20,7 +20,7 @@ from aboutness_assets.errors import GlobalFault
 from aboutness_assets.songs import Aboutness, FailedSong, SongId
 
 INSERT_ATTEMPTS = 6
-"""Attempts at one transaction when Postgres goes away; with the waits below about a minute in all."""
+"""Attempts at one transaction when Postgres goes away: 31 s of waits, and the pool's own with each."""
 
 INSERT_BACKOFF_SECONDS = 1.0
 """First wait after a lost connection; doubled each time."""
