@@ -24,6 +24,7 @@ from aboutness_assets.errors import (
     ProviderUnavailable,
     RequestRefused,
     UnparsableAnswer,
+    first_fault,
 )
 from aboutness_assets.generation.answer import read_answer
 from aboutness_assets.generation.generator import Answer, GeneratedPack, generate
@@ -114,8 +115,8 @@ class Backfill:
                 await self._ready.join()
                 for worker in workers:
                     worker.cancel()
-        except* (GlobalFault, psycopg.Error) as faults:
-            raise _first(faults) from None
+        except BaseExceptionGroup as group_of_faults:
+            raise first_fault(group_of_faults, (GlobalFault, psycopg.Error)) from None
         finally:
             self._account()
         await self._settle_used_up()
@@ -381,8 +382,3 @@ def _read_kept(kept: KeptAnswer) -> list[tuple[Song, Aboutness]]:
     except UnparsableAnswer:
         return []
     return [(song, read.written[song.song_id]) for song in kept.songs if song.song_id in read.written]
-
-
-def _first(faults: BaseExceptionGroup[GlobalFault | psycopg.Error]) -> GlobalFault | psycopg.Error:
-    inner = faults.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -27,3 +27,19 @@ class UnparsableAnswer(AboutnessError):
 
 class InvalidPartitionKey(AboutnessError):
     """A partition key that no range of song_id was ever written as."""
+
+
+def first_fault(
+    group: BaseExceptionGroup[BaseException], kinds: tuple[type[Exception], ...]
+) -> BaseException:
+    """The first exception of these kinds in a group of tasks; the group itself where it holds others too.
+
+    What ``except*`` is for, but Debian's Python 3.11.2 wraps what is raised inside it in a group again.
+    """
+    faults, others = group.split(kinds)
+    if faults is None or others is not None:
+        return group
+    found: BaseException = faults
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from aboutness_assets.circuit_breaker import CircuitBreaker
-from aboutness_assets.errors import GlobalFault, ProviderUnavailable, RequestRefused, UnparsableAnswer
+from aboutness_assets.errors import (
+    GlobalFault,
+    ProviderUnavailable,
+    RequestRefused,
+    UnparsableAnswer,
+    first_fault,
+)
 from aboutness_assets.generation.answer import read_answer
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.songs import Aboutness, Cause, FailedSong, RequestKind, Song
@@ -72,8 +78,8 @@ async def generate(pack: Pack, ask: Ask, breaker: CircuitBreaker) -> GeneratedPa
         async with asyncio.TaskGroup() as group:
             for failure in rejected:
                 group.create_task(_alone(songs[failure.song_id], failure, judged, generated))
-    except* GlobalFault as faults:
-        raise faults.exceptions[0] from None
+    except BaseExceptionGroup as group_of_faults:
+        raise first_fault(group_of_faults, (GlobalFault,)) from None
     return generated
 
 
