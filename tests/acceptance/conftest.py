@@ -31,10 +31,3 @@ def make_project(
     yield make
     for project in made:
         project.assert_no_secret_kept()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one worker of xdist: each starts a webserver and a daemon."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("acceptance"))
