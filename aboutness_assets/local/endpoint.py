@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -277,7 +278,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     web.run_app(
-        build_app(arguments.dimension), host=HOST, port=arguments.port, access_log=None, shutdown_timeout=1
+        build_app(arguments.dimension),
+        host=HOST,
+        port=arguments.port,
+        access_log=None,
+        shutdown_timeout=1,
+        print=partial(print, flush=True),  # whoever reads a pipe is told the address at once
     )
 
 
