@@ -1,6 +1,7 @@
 """The assets: songs, which the service owns, and song_aboutness, which this project fills range by range."""
 
 import logging
+import warnings
 
 import dagster as dg
 
@@ -11,9 +12,13 @@ from aboutness_assets.presentation import (
     coverage_metadata,
     materialization_metadata,
 )
+from aboutness_assets.report import Report
 from aboutness_assets.resources import SettingsResource
-from aboutness_assets.runs import Run, coverage_by_range, fill_range, lay_ranges
-from aboutness_assets.settings import Settings
+from aboutness_assets.runs import Run, coverage_by_range, fill_ranges, lay_ranges
+from aboutness_assets.settings import Settings, partitions_per_run
+
+# Dagster calls backfill policies beta; whoever runs a command can do nothing about it.
+warnings.filterwarnings("ignore", message=".*backfill_policy", category=dg.BetaWarning)
 
 SONG_ID_RANGES = "song_id_ranges"
 
@@ -34,20 +39,26 @@ songs = dg.AssetSpec(
     group_name="aboutness",
     kinds={"openai", "postgres"},
     metadata={"dagster/table_name": "song_aboutness", "dagster/column_schema": ABOUTNESS_COLUMNS},
+    backfill_policy=dg.BackfillPolicy.multi_run(partitions_per_run()),
 )
-def song_aboutness(
-    context: dg.AssetExecutionContext, settings: SettingsResource
-) -> dg.MaterializeResult[None]:
+def song_aboutness(context: dg.AssetExecutionContext, settings: SettingsResource) -> None:
     """What every song of a range is about: emotions and moments, each with a confidence and a vector.
 
     Songs that have a row are skipped. What is written stays written, so a run that was stopped or killed
     is simply launched again; answers that were paid for are used first.
     """
-    in_force, range_key = settings.load(), _laid_range(context)
-    report = run_until_interrupted(fill_range(in_force, range_key, run_of(context.run), context.log))
-    return dg.MaterializeResult(
-        metadata=materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
-    )
+    in_force, range_keys = settings.load(), _laid_ranges(context)
+
+    def materialized(range_key: str, report: Report) -> None:
+        metadata = materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
+        if len(range_keys) > 1:  # at once: a run that fails later still counts for this range
+            context.log_event(
+                dg.AssetMaterialization(context.asset_key, partition=range_key, metadata=metadata)
+            )
+        # Dagster's own event for each range, at the end of the run, would else hide the metadata.
+        context.add_asset_metadata(metadata, partition_key=range_key)
+
+    run_until_interrupted(fill_ranges(in_force, range_keys, run_of(context.run), context.log, materialized))
 
 
 @dg.asset(deps=[song_aboutness], group_name="aboutness", kinds={"pandas"})
@@ -77,19 +88,20 @@ def run_of(run: dg.DagsterRun) -> Run:
     return Run(run.run_id, run.tags.get("dagster/backfill") or run.root_run_id or run.run_id)
 
 
-def _laid_range(context: dg.AssetExecutionContext) -> str:
-    """The run's partition: one that is laid, else Dagster would refuse the result after it was paid for."""
-    if not context.has_partition_key:
+def _laid_ranges(context: dg.AssetExecutionContext) -> list[str]:
+    """The run's partitions: all laid, else Dagster would refuse the result after it was paid for."""
+    if not (context.has_partition_key or context.has_partition_key_range):
         raise dg.Failure(
             "song_aboutness is filled range by range, and the run names none: launch it for a partition, "
             """as with --tags '{"dagster/partition": "KEY"}', where KEY is one of song_id_ranges.""",
             allow_retries=False,
         )
-    range_key: str = context.partition_key
-    if not context.instance.has_dynamic_partition(str(song_id_ranges.name), range_key):
+    if not context.has_partition_key:
+        return list(context.partition_keys)  # Dagster itself refuses a range of which a key is not laid
+    if not context.instance.has_dynamic_partition(SONG_ID_RANGES, context.partition_key):
         raise dg.Failure(
-            f"The partition key {range_key!r} is none of song_id_ranges in this DAGSTER_HOME: run the job "
-            "sync_song_id_ranges, which lays them, and use one of its keys.",
+            f"The partition key {context.partition_key!r} is none of song_id_ranges in this DAGSTER_HOME: "
+            "run the job sync_song_id_ranges, which lays them, and use one of its keys.",
             allow_retries=False,
         )
-    return range_key
+    return [context.partition_key]

@@ -7,6 +7,7 @@ moment little more is in memory than what is in flight.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -53,15 +54,18 @@ EMBED_WORKERS = 4
 PACKS_PER_EMBEDDING = 50
 """Packs embedded and inserted at once at most: 1,000 texts with packs of 10, below OpenAI's 2,048 inputs."""
 
-UNFINISHED_PACKS = 1_024
-"""Packs that are asked for or wait to be, at most; bounds the memory of a run (a pack is about 5 KB)."""
+GATHER_SECONDS = 1.0
+"""How long a written pack waits at most for others to fill its embedding request."""
 
 EMBEDDING_TOKENS_A_SONG_AT_MOST = 2 * estimate_tokens("x" * MAX_CHARACTERS)
 """Tokens of a song's two texts, reserved under the cap together with the chat request that asks for them."""
 
 
 class Backfill:
-    """The pipeline of one run over one range (or over the songs of a smoke run)."""
+    """The pipeline of one run over one range (or over the songs of a smoke run).
+
+    unfinished: a place for each pack, of all ranges, that is asked for or waits to be; bounds the memory.
+    """
 
     def __init__(
         self,
@@ -75,7 +79,9 @@ class Backfill:
         pool: AsyncConnectionPool,
         report: Report,
         log: logging.Logger,
+        progress: Progress,
         pack_size: int,
+        unfinished: asyncio.Semaphore,
     ) -> None:
         self._client = client
         self._embedder = embedder
@@ -87,22 +93,25 @@ class Backfill:
         self._report = report
         self._log = log
         self._pack_size = pack_size
-        self._ready: asyncio.Queue[GeneratedPack] = asyncio.Queue(EMBED_WORKERS * PACKS_PER_EMBEDDING)
-        self._unfinished = asyncio.Semaphore(UNFINISHED_PACKS)
+        self._ready: asyncio.Queue[GeneratedPack | None] = asyncio.Queue(EMBED_WORKERS * PACKS_PER_EMBEDDING)
+        self._gathering = asyncio.Lock()
+        self._unfinished = unfinished
         self._kept: dict[int, KeptAnswer] = {}
         self._on_record: set[SongId] = set()
         self._fault: GlobalFault | None = None
-        self._progress = Progress(report, log)
+        self._progress = progress
 
     async def fill(self, pages: AsyncIterator[list[Song]]) -> Report:
         """Write a row for every song of the pages that can have one.
 
         Raises GlobalFault when no song can survive; what is written stays, what is paid for is kept.
         """
+        self._progress.begin(self._report)
         await self._settle_indeterminate()
         try:
             async with asyncio.TaskGroup() as group:
-                workers = [group.create_task(self._embed_and_insert()) for _ in range(EMBED_WORKERS)]
+                for _ in range(EMBED_WORKERS):
+                    group.create_task(self._embed_and_insert())
                 ready = False
                 async with asyncio.TaskGroup() as packs:
                     async for page in pages:
@@ -112,14 +121,14 @@ class Backfill:
                         for pack in await self._packs_to_ask(page):
                             await self._unfinished.acquire()
                             packs.create_task(self._generate(pack))
-                await self._ready.join()
-                for worker in workers:
-                    worker.cancel()
+                for _ in range(EMBED_WORKERS):
+                    await self._ready.put(None)
         except BaseExceptionGroup as group_of_faults:
             raise first_fault(group_of_faults, (GlobalFault, psycopg.Error)) from None
         finally:
             self._account()
         await self._settle_used_up()
+        self._progress.end(self._report)
         return self._report
 
     async def _check_embedding(self) -> None:
@@ -225,7 +234,10 @@ class Backfill:
 
         try:
             body = await self._client.chat(
-                chat_messages(pack), response_format(pack), prompt_tokens + completion_tokens, before_sending
+                chat_messages(pack),
+                response_format(pack),
+                (prompt_tokens, completion_tokens),
+                before_sending,
             )
         except (RequestRefused, GlobalFault, ProviderUnavailable) as failure:
             if isinstance(failure, GlobalFault):
@@ -268,13 +280,27 @@ class Backfill:
             raise
 
     async def _embed_and_insert(self) -> None:
-        while True:
-            packs = [await self._ready.get()]
-            while len(packs) < PACKS_PER_EMBEDDING and not self._ready.empty():
-                packs.append(self._ready.get_nowait())
-            await self._write(packs)
-            for _ in packs:
-                self._ready.task_done()
+        """Embed and insert until the end of the range, which a None in the queue says."""
+        ended = False
+        while not ended:
+            async with self._gathering:  # one after the other, so that each request is filled
+                packs, ended = await self._gather()
+            if packs:
+                await self._write(packs)
+
+    async def _gather(self) -> tuple[list[GeneratedPack], bool]:
+        """The packs of the next embedding request, and whether the range has ended."""
+        packs: list[GeneratedPack] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as gathering:
+                while len(packs) < PACKS_PER_EMBEDDING:
+                    pack = await self._ready.get()
+                    if pack is None:
+                        return packs, True
+                    if not packs:
+                        gathering.reschedule(asyncio.get_running_loop().time() + GATHER_SECONDS)
+                    packs.append(pack)
+        return packs, False
 
     async def _write(self, packs: Sequence[GeneratedPack]) -> None:
         """Embed and insert the texts of some packs, then settle the requests that they came from."""

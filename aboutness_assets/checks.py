@@ -38,9 +38,10 @@ def acceptance_checks(
 ) -> Iterator[dg.AssetCheckResult]:
     """Hold song_aboutness against its acceptance criteria."""
     run = context.op_execution_context
-    range_key = run.partition_key if run.has_partition_key and _all_passed(context.instance) else None
+    has_ranges = run.has_partition_key or run.has_partition_key_range
+    range_keys = run.partition_keys if has_ranges and _all_passed(context.instance) else ()
     selected = {key.name for key in context.selected_asset_check_keys}
-    verdicts = run_until_interrupted(hold_criteria(settings.load(), range_key))
+    verdicts = run_until_interrupted(hold_criteria(settings.load(), range_keys))
     results = [
         verdict_result(verdict, song_aboutness.key) for verdict in verdicts if verdict.name in selected
     ]

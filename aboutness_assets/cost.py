@@ -8,13 +8,6 @@ from math import ceil
 # characters a token for English; other scripts need up to a token a character.
 _ASCII_CHARACTERS_A_TOKEN = 4
 
-# A chat request of ours (FACTS, "OpenAI API"): what never changes, then what each song adds.
-PROMPT_TOKENS_A_REQUEST = 400
-PROMPT_TOKENS_A_SONG = 20
-COMPLETION_TOKENS_A_SONG = 75
-# Two texts of at most 100 characters.
-EMBEDDING_TOKENS_A_SONG = 40
-
 _SNAPSHOT_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$", re.ASCII)
 
 
@@ -58,14 +51,3 @@ def cost_usd(
         + cached_tokens * price.cached_prompt
         + completion_tokens * price.completion
     ) / 1_000_000
-
-
-def estimate_usd(songs: int, *, pack_size: int, chat_model: str, embedding_model: str) -> float | None:
-    """US dollars that writing so many songs is likely to cost; None where a model's price is unknown."""
-    chat = cost_usd(
-        chat_model,
-        prompt_tokens=ceil(songs / pack_size) * PROMPT_TOKENS_A_REQUEST + songs * PROMPT_TOKENS_A_SONG,
-        completion_tokens=songs * COMPLETION_TOKENS_A_SONG,
-    )
-    embedding = cost_usd(embedding_model, prompt_tokens=songs * EMBEDDING_TOKENS_A_SONG)
-    return None if chat is None or embedding is None else chat + embedding

@@ -1,5 +1,6 @@
 """Texts become vectors, many a request, each checked before it is believed."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,41 +16,60 @@ MAX_TOKENS_A_REQUEST = 300_000
 _PROBE = "song"
 
 
+class VectorForm:
+    """The vectors that a table takes and a model makes; one for all ranges of a run.
+
+    dimension: of the columns; None where they declare none: then the model's own.
+    """
+
+    def __init__(self, dimension: int | None) -> None:
+        self.dimension = dimension
+        self.dimensions_to_send: int | None = None
+        self.is_checked = False
+        self.checking = asyncio.Lock()
+
+
 class Embedder:
     """Embeds texts with the client's embedding model; ``check`` comes before the first ``embed``.
 
-    dimension: of the column that the vectors go to; None where it declares none: then the model's own.
     embedding_requests, embedding_tokens: answered so far; tokens as the provider counted them.
     """
 
-    def __init__(self, client: OpenAIClient, dimension: int | None) -> None:
+    def __init__(self, client: OpenAIClient, form: VectorForm) -> None:
         self.embedding_requests = 0
         self.embedding_tokens = 0
         self._client = client
-        self._dimension = dimension
-        self._dimensions_to_send: int | None = None
+        self._form = form
 
     async def check(self) -> int:
-        """The dimension of the vectors to come, found out with a tiny request or two.
+        """The dimension of the vectors to come, found out with a tiny request or two, once a form.
 
         Settles whether ``dimensions`` is sent: only where the model's own differs from the column's. Raises
         GlobalFault where the model cannot fill the column; ProviderUnavailable.
         """
+        form = self._form
+        async with form.checking:
+            if not form.is_checked:
+                await self._find_out(form)
+                form.is_checked = True
+        assert form.dimension is not None
+        return form.dimension
+
+    async def _find_out(self, form: VectorForm) -> None:
         try:
             own = await self._probe(None)
         except RequestRefused as refusal:
             raise self._no_vector(str(refusal)) from refusal
-        if self._dimension is None:
-            self._dimension = own
-        if own != self._dimension:
+        if form.dimension is None:
+            form.dimension = own
+        if own != form.dimension:
             try:
-                made = await self._probe(self._dimension)
+                made = await self._probe(form.dimension)
             except RequestRefused:
                 made = own  # the model has one dimension only
-            if made != self._dimension:
+            if made != form.dimension:
                 raise self._wrong_dimension(made)
-            self._dimensions_to_send = self._dimension
-        return self._dimension
+            form.dimensions_to_send = form.dimension
 
     async def embed(self, texts: Sequence[str]) -> list[Vector | None]:
         """One vector for each text, by position: of the right dimension, finite, not all zero.
@@ -83,10 +103,12 @@ class Embedder:
 
     async def _ask(self, texts: Sequence[str]) -> tuple[list[Vector | None], int | None]:
         """The usable vectors, and the dimension of the others where not one vector has the right one."""
-        found = await self._request(texts, self._dimensions_to_send)
+        found = await self._request(texts, self._form.dimensions_to_send)
         sizes = {vector.size for vector in found if vector is not None}
-        usable = [vector if vector is None or vector.size == self._dimension else None for vector in found]
-        return usable, None if self._dimension in sizes else max(sizes, default=None)
+        usable = [
+            vector if vector is None or vector.size == self._form.dimension else None for vector in found
+        ]
+        return usable, None if self._form.dimension in sizes else max(sizes, default=None)
 
     async def _probe(self, dimensions: int | None) -> int:
         """The dimension of the vector of one word, asked for with ``dimensions`` unless None."""
@@ -114,9 +136,9 @@ class Embedder:
 
     def _wrong_dimension(self, made: int) -> GlobalFault:
         return GlobalFault(
-            f"The columns of song_aboutness hold vectors of {self._dimension} numbers, but the embedding "
-            f"model {self._client.embedding_model!r} makes {made}. Set ABOUTNESS_EMBEDDING_MODEL to a model "
-            "that makes vectors of the columns' dimension."
+            f"The columns of song_aboutness hold vectors of {self._form.dimension} numbers, but the "
+            f"embedding model {self._client.embedding_model!r} makes {made}. Set "
+            "ABOUTNESS_EMBEDDING_MODEL to a model that makes vectors of the columns' dimension."
         )
 
 

@@ -9,12 +9,25 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Tells now and then how far a run is, how fast, how long it will take and what it has cost."""
+    """Tells now and then how far a run is with all its ranges, how fast, how long it takes, what it cost."""
 
-    def __init__(self, report: Report, log: logging.Logger) -> None:
-        self._report = report
+    def __init__(self, ranges: int, log: logging.Logger) -> None:
+        self._ranges = ranges
         self._log = log
-        self._told_at = time.monotonic()
+        self._began_at = self._told_at = time.monotonic()
+        self._reports: list[Report] = []
+        self._ended = Report()
+        self._ended_ranges = 0
+
+    def begin(self, report: Report) -> None:
+        """Count this range in."""
+        self._reports.append(report)
+
+    def end(self, report: Report) -> None:
+        """Keep its sums alone."""
+        self._reports.remove(report)
+        self._ended.add(report)
+        self._ended_ranges += 1
 
     def tell(self) -> None:
         """Log one line, unless the last one is younger than SECONDS_BETWEEN_LINES."""
@@ -22,19 +35,27 @@ class Progress:
         if now - self._told_at < SECONDS_BETWEEN_LINES:
             return
         self._told_at = now
-        report = self._report
-        done = report.songs_written + report.songs_skipped_existing + report.songs_failed
-        rate = report.songs_per_second
-        left = max(report.songs_in_range - done, 0)
+        total = Report()
+        for report in (self._ended, *self._reports):
+            total.add(report)
+        done = total.songs_written + total.songs_skipped_existing + total.songs_failed
+        rate = total.songs_written / (now - self._began_at)
+        begun = self._ended_ranges + len(self._reports)
+        # Songs of ranges that are yet to begin are not counted yet: as many as in those that have begun.
+        songs = total.songs_in_range * max(self._ranges, 1) / max(begun, 1)
         self._log.info(
-            "%d of %d songs done (%.0f %%), %.1f songs/s, about %s left, %d failed, %s so far",
+            "%d of %s%d songs done (%.0f %%), %d of %d ranges, %.1f songs/s, about %s left, %d failed, "
+            "%s so far",
             done,
-            report.songs_in_range,
-            100 * done / max(report.songs_in_range, 1),
+            "about " if begun < self._ranges else "",
+            songs,
+            100 * done / max(songs, 1),
+            self._ended_ranges,
+            self._ranges,
             rate,
-            clock(left / rate) if rate else "?",
-            report.songs_failed,
-            dollars(report.cost_usd),
+            clock(max(songs - done, 0) / rate) if rate else "?",
+            total.songs_failed,
+            dollars(total.cost_usd),
         )
 
 

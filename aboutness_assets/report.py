@@ -54,6 +54,14 @@ class Report:
         """Add dollars; once one price is unknown, the total is."""
         self.cost_usd = None if usd is None or self.cost_usd is None else self.cost_usd + usd
 
+    def add(self, other: Report) -> None:
+        """Add what progress is told by: songs, failures and dollars of another range."""
+        self.songs_in_range += other.songs_in_range
+        self.songs_written += other.songs_written
+        self.songs_skipped_existing += other.songs_skipped_existing
+        self.failed += other.failed
+        self.add_cost(other.cost_usd)
+
     def summary(self) -> str:
         """One line for the person who watches the run."""
         return (

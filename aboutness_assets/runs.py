@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -26,14 +27,16 @@ from aboutness_assets.database import catalogue
 from aboutness_assets.database.aboutness_table import AboutnessTable, read_table
 from aboutness_assets.database.criteria import WHOLE_TABLE, count_violations, heap_bytes
 from aboutness_assets.database.failed_songs import FailedSongs
-from aboutness_assets.database.journal import Journal
+from aboutness_assets.database.journal import Journal, trim
 from aboutness_assets.database.old_style import OldStyleComparison, compare_with_baseline, record_baseline
-from aboutness_assets.database.operations import exclusive_range, open_operations
+from aboutness_assets.database.operations import Operations, exclusive_ranges, open_operations
+from aboutness_assets.database.rate_limits import RateLimit, rate_limit_name
 from aboutness_assets.database.service import first_line, open_service
-from aboutness_assets.embedding import Embedder
-from aboutness_assets.errors import GlobalFault
-from aboutness_assets.openai_client import OpenAIClient
+from aboutness_assets.embedding import Embedder, VectorForm
+from aboutness_assets.errors import GlobalFault, first_fault
+from aboutness_assets.openai_client import OPENAI_URL, OpenAIClient
 from aboutness_assets.partitions import IdType, SongIdRange
+from aboutness_assets.progress import Progress
 from aboutness_assets.report import Report
 from aboutness_assets.settings import Settings
 from aboutness_assets.songs import Song
@@ -48,9 +51,17 @@ SMOKE_SONGS = 50
 FAILED_SONGS_SHOWN = 100
 """Failed songs listed with the check; all of them stand in aboutness_ops.failed_song."""
 
-LOOK_AT_ALL_BELOW_BYTES = 256 * 2**20
-"""Up to this size of the main heap (about a million rows) a check after a range looks at the whole table."""
+LOOK_AT_ALL_BELOW_BYTES = 8 * 2**20
+"""Up to this size of the main heap (about 25,000 rows) a check after a range looks at the whole table: that
+costs no more than the range alone (benchmarks/growth.py)."""
 
+
+UNFINISHED_PACKS = 1_024
+"""Packs that a run asks for or is about to; twice what a process has in flight at most, a few MB."""
+
+RANGES_AT_ONCE = 32
+"""Ranges that a run works on at once at most: the next one's songs are read while the last one's slowest
+answers are awaited. With packs of 10 and ranges of 1,000 songs, 512 requests in flight are of six ranges."""
 
 JUDGED_ANSWERS = 50
 """The last answers, among which ABOUTNESS_BREAKER_BAD_SHARE counts the bad ones."""
@@ -83,7 +94,7 @@ class _Service:
 
     settings: Settings
     pool: AsyncConnectionPool[AsyncConnection]
-    operations: AsyncConnectionPool[AsyncConnection]
+    operations: Operations
     table: AboutnessTable
     id_type: IdType
 
@@ -100,7 +111,7 @@ async def lay_ranges(
     """
     async with (
         open_service(settings.service_url(), 1) as pool,
-        exclusive_range(settings.operations_url(), "song_id_ranges", None, log),
+        exclusive_ranges(settings.operations_url(), "song_id_ranges", None, log),
         pool.connection() as connection,
     ):
         new = await catalogue.new_ranges(connection, settings.songs_query, read_keys(), settings.range_size)
@@ -109,21 +120,45 @@ async def lay_ranges(
         return new
 
 
-async def fill_range(settings: Settings, range_key: str, run: Run, log: logging.Logger) -> Report:
-    """Write a row for every song of the range that has none.
+async def fill_ranges(
+    settings: Settings,
+    range_keys: Sequence[str],
+    run: Run,
+    log: logging.Logger,
+    done: Callable[[str, Report], None],
+) -> None:
+    """Write a row for every song of the ranges that has none; ``done`` hears of each range as it is finished.
 
     Raises SettingsError, InvalidPartitionKey, or GlobalFault when no song can survive.
     """
     async with _open(settings) as service:
-        song_id_range = SongIdRange.from_key(range_key, service.id_type)
-        async with exclusive_range(settings.operations_url(), service.table.service, range_key, log):
-            async with service.pool.connection() as connection:
-                songs, with_row = await catalogue.range_counts(
-                    connection, settings.songs_query, song_id_range
-                )
-            report = Report(songs_in_range=songs, songs_skipped_existing=with_row)
-            pages = catalogue.pages_without_row(service.pool, settings.songs_query, song_id_range)
-            return await _fill(service, pages, report, run, range_key, log)
+        ranges = {key: SongIdRange.from_key(key, service.id_type) for key in range_keys}
+        free = asyncio.Semaphore(RANGES_AT_ONCE)
+
+        async def fill(writer: _Writer, key: str, song_id_range: SongIdRange) -> None:
+            try:
+                async with service.pool.connection() as connection:
+                    songs, with_row = await catalogue.range_counts(
+                        connection, settings.songs_query, song_id_range
+                    )
+                report = Report(songs_in_range=songs, songs_skipped_existing=with_row)
+                pages = catalogue.pages_without_row(service.pool, settings.songs_query, song_id_range)
+                await writer.fill(key, pages, report)
+                done(key, report)
+            finally:
+                free.release()
+
+        async with (
+            exclusive_ranges(settings.operations_url(), service.table.service, list(ranges), log),
+            _writer(service, run, log, ranges=len(ranges)) as writer,
+        ):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for key, song_id_range in ranges.items():
+                        await free.acquire()
+                        group.create_task(fill(writer, key, song_id_range))
+            except BaseExceptionGroup as faults:
+                raise first_fault(faults, (GlobalFault, psycopg.Error)) from None
 
 
 async def smoke(settings: Settings, run: Run, log: logging.Logger) -> SmokeResult:
@@ -133,11 +168,12 @@ async def smoke(settings: Settings, run: Run, log: logging.Logger) -> SmokeResul
     """
     async with (
         _open(settings) as service,
-        exclusive_range(settings.operations_url(), service.table.service, None, log),
+        exclusive_ranges(settings.operations_url(), service.table.service, None, log),
+        _writer(service, run, log) as writer,
     ):
         async with service.pool.connection() as connection:
             songs = await catalogue.songs_without_row(connection, settings.songs_query, SMOKE_SONGS)
-        report = await _fill(service, _pages(songs), Report(songs_in_range=len(songs)), run, "smoke", log)
+        report = await writer.fill("smoke", _pages(songs), Report(songs_in_range=len(songs)))
         async with service.pool.connection() as connection:
             rows = await count_violations(
                 connection, settings.rollout_at, service.table.among([song.song_id for song in songs])
@@ -155,7 +191,8 @@ async def replay_failed(
     """
     async with (
         _open(settings) as service,
-        exclusive_range(settings.operations_url(), service.table.service, None, log),
+        exclusive_ranges(settings.operations_url(), service.table.service, None, log),
+        _writer(service, run, log) as writer,
     ):
         failed_songs = _failed_songs(service, run, "replay")
         chosen = await failed_songs.release(cause=cause, song_ids=song_ids)
@@ -166,8 +203,7 @@ async def replay_failed(
         # The others have a row by now, or have left the catalogue.
         waiting = {str(song.song_id) for song in songs}
         await failed_songs.forget([song_id for song_id in chosen if song_id not in waiting])
-        report = Report(songs_in_range=len(songs))
-        return await _fill(service, _pages(songs), report, run, "replay", log)
+        return await writer.fill("replay", _pages(songs), Report(songs_in_range=len(songs)))
 
 
 async def coverage_by_range(settings: Settings, range_keys: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -185,19 +221,18 @@ async def coverage_by_range(settings: Settings, range_keys: Sequence[str]) -> li
         ]
 
 
-async def hold_criteria(settings: Settings, range_key: str | None = None) -> list[Verdict]:
+async def hold_criteria(settings: Settings, range_keys: Sequence[str] = ()) -> list[Verdict]:
     """Hold song_aboutness against every criterion.
 
-    range_key: the range that was just written, where every criterion held before it was: as rows are only
+    range_keys: the ranges that were just written, where every criterion held before it was: as rows are only
     ever inserted, a large table then need not be looked at whole again.
     """
     async with _open(settings) as service:
-        within, looked_at = WHOLE_TABLE, "the whole table"
         async with service.pool.connection() as connection:
-            partly = range_key is not None and await heap_bytes(connection) > LOOK_AT_ALL_BELOW_BYTES
-            if range_key is not None and partly:
-                within = catalogue.within(SongIdRange.from_key(range_key, service.id_type))
-                looked_at = f"range {range_key}"
+            partly = bool(range_keys) and await heap_bytes(connection) > LOOK_AT_ALL_BELOW_BYTES
+            ranges = [SongIdRange.from_key(key, service.id_type) for key in range_keys] if partly else []
+            within = catalogue.within(ranges) if partly else WHOLE_TABLE
+            looked_at = f"the ranges just written ({len(ranges)})" if partly else "the whole table"
             counts = await count_violations(connection, settings.rollout_at, within)
             songs, rows = await (catalogue.estimated_coverage if partly else catalogue.coverage)(
                 connection, settings.songs_query
@@ -234,9 +269,7 @@ async def _open(settings: Settings) -> AsyncIterator[_Service]:
             ) from fault
 
 
-async def _service(
-    settings: Settings, pool: AsyncConnectionPool, operations: AsyncConnectionPool
-) -> _Service:
+async def _service(settings: Settings, pool: AsyncConnectionPool, operations: Operations) -> _Service:
     async with pool.connection() as connection:
         table = await read_table(connection)
         id_type = await catalogue.id_type_of(connection, settings.songs_query)
@@ -248,24 +281,84 @@ async def _service(
     return _Service(settings, pool, operations, table, id_type)
 
 
-async def _fill(
-    service: _Service,
-    pages: AsyncIterator[list[Song]],
-    report: Report,
-    run: Run,
-    range_key: str,
-    log: logging.Logger,
-) -> Report:
+class _Writer:
+    """What the ranges of one run share: the provider, its limits, the circuit breaker, the progress."""
+
+    def __init__(
+        self, service: _Service, run: Run, client: OpenAIClient, progress: Progress, log: logging.Logger
+    ) -> None:
+        self._service = service
+        self._run = run
+        self._client = client
+        self._progress = progress
+        self._log = log
+        settings = service.settings
+        self._form = VectorForm(service.table.dimension)
+        self._breaker = CircuitBreaker(
+            settings.breaker_unavailable, settings.breaker_bad_share, JUDGED_ANSWERS
+        )
+        self._unfinished = asyncio.Semaphore(UNFINISHED_PACKS)
+
+    async def fill(self, range_key: str, pages: AsyncIterator[list[Song]], report: Report) -> Report:
+        """Write rows for the songs of the pages; raises GlobalFault when no song can survive."""
+        service, settings = self._service, self._service.settings
+        self._log.info(
+            "%s: %d songs, %d of them have a row already. Texts by %s, vectors by %s.",
+            range_key,
+            report.songs_in_range,
+            report.songs_skipped_existing,
+            settings.chat_model,
+            settings.embedding_model,
+        )
+        client = self._client.counting_anew()
+        journal = Journal(
+            service.operations,
+            service=service.table.service,
+            spender=self._run.spender,
+            run_id=self._run.run_id,
+            range_key=range_key,
+            integer_ids=service.id_type == "integer",
+            max_usd=settings.max_usd,
+        )
+        backfill = Backfill(
+            client=client,
+            embedder=Embedder(client, self._form),
+            journal=journal,
+            failed_songs=_failed_songs(service, self._run, range_key),
+            breaker=self._breaker,
+            table=service.table,
+            pool=service.pool,
+            report=report,
+            log=self._log,
+            progress=self._progress,
+            pack_size=settings.pack_size,
+            unfinished=self._unfinished,
+        )
+        await backfill.fill(pages)
+        self._log.info("%s: %s", range_key, report.summary())
+        return report
+
+
+@asynccontextmanager
+async def _writer(
+    service: _Service, run: Run, log: logging.Logger, ranges: int = 1
+) -> AsyncIterator[_Writer]:
     settings = service.settings
-    log.info(
-        "%s: %d songs, %d of them have a row already. Texts by %s, vectors by %s.",
-        range_key,
-        report.songs_in_range,
-        report.songs_skipped_existing,
-        settings.chat_model,
-        settings.embedding_model,
-    )
     api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    base_url = settings.openai_base_url or OPENAI_URL
+    limits = {
+        kind: RateLimit(
+            service.operations,
+            rate_limit_name(kind, base_url, model, api_key or ""),
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            waits=settings.rate_limit_waits,
+        )
+        for kind, model, requests_per_minute, tokens_per_minute in (
+            ("chat", settings.chat_model, settings.requests_per_minute, settings.tokens_per_minute),
+            ("embedding", settings.embedding_model, 0, 0),
+        )
+    }
     client = OpenAIClient(
         api_key=api_key,
         base_url=settings.openai_base_url,
@@ -273,42 +366,13 @@ async def _fill(
         reasoning_effort=settings.reasoning_effort,
         embedding_model=settings.embedding_model,
         request_timeout_seconds=settings.request_timeout,
-        chat_throttle=Throttle(
-            requests_per_minute=settings.requests_per_minute,
-            tokens_per_minute=settings.tokens_per_minute,
-            rate_limit_waits=settings.rate_limit_waits,
-            max_in_flight=settings.max_in_flight,
-        ),
-        embedding_throttle=Throttle(rate_limit_waits=settings.rate_limit_waits),
+        chat_throttle=Throttle(limits["chat"], max_in_flight=settings.max_in_flight),
+        embedding_throttle=Throttle(limits["embedding"]),
         log=log,
     )
-    journal = Journal(
-        service.operations,
-        service=service.table.service,
-        spender=run.spender,
-        run_id=run.run_id,
-        range_key=range_key,
-        integer_ids=service.id_type == "integer",
-        max_usd=settings.max_usd,
-    )
-    breaker = CircuitBreaker(settings.breaker_unavailable, settings.breaker_bad_share, JUDGED_ANSWERS)
     async with client:
-        backfill = Backfill(
-            client=client,
-            embedder=Embedder(client, service.table.dimension),
-            journal=journal,
-            failed_songs=_failed_songs(service, run, range_key),
-            breaker=breaker,
-            table=service.table,
-            pool=service.pool,
-            report=report,
-            log=log,
-            pack_size=settings.pack_size,
-        )
-        await backfill.fill(pages)
-    await journal.trim()
-    log.info("%s: %s", range_key, report.summary())
-    return report
+        yield _Writer(service, run, client, Progress(ranges, log), log)
+    await trim(service.operations)
 
 
 def _failed_songs(service: _Service, run: Run | None = None, range_key: str = "") -> FailedSongs:

@@ -1,5 +1,6 @@
 """Every setting of the project: its name, type, bounds, default and meaning (CONTRACT: Settings)."""
 
+import os
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -171,6 +172,21 @@ class Settings(BaseSettings):
         if self.dagster_pg_url is None:
             raise SettingsError(NOT_SET.format(name="DAGSTER_PG_URL", what="a Postgres of our own"))
         return self.dagster_pg_url.get_secret_value()
+
+
+PARTITIONS_PER_RUN = "ABOUTNESS_PARTITIONS_PER_RUN"
+DEFAULT_PARTITIONS_PER_RUN = 20
+
+
+def partitions_per_run() -> int:
+    """How many ranges one run of a backfill fills; read once, when Dagster loads the definitions.
+
+    Raises SettingsError where the variable holds no whole number above 0.
+    """
+    given = os.environ.get(PARTITIONS_PER_RUN) or str(DEFAULT_PARTITIONS_PER_RUN)
+    if not (given.isascii() and given.isdigit() and int(given) > 0):
+        raise SettingsError(f"{PARTITIONS_PER_RUN}: must be a whole number above 0.")
+    return int(given)
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -1,23 +1,27 @@
-"""Keeps one kind of request (chat or embedding) within the provider's limits, in one process.
+"""Keeps one kind of request (chat or embedding) within the provider's limits, together with all processes.
 
-A request passes three gates: a slot (how many are in flight), the pause of a 429 (which stops all), and the
-budget (requests and tokens a minute). ``Budget`` knows nothing of waiting tasks, so that one shared by
-several processes can take its place.
+A request passes two gates: a slot (how many this process has in flight) and a reservation of the limits that
+all processes share. Reservations are taken in leases of a tenth of a second, so that a round trip to our own
+Postgres serves many requests, and the lease of a process that dies is over before anyone misses it.
 """
 
 import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
-from aboutness_assets.rate_limit_headers import Quota, rate_limit_wait, read_quota
+from aboutness_assets.database.rate_limits import Lease, Pause, RateLimit, Seen
+from aboutness_assets.rate_limit_headers import rate_limit_wait, read_quota
 
-# A budget that was not used can be made up for within this time. OpenAI says that a limit a minute may be
-# enforced over shorter spans (60,000 a minute as 1,000 a second), so it is no longer than a second.
-BURST_SECONDS = 1.0
+LEASE_SECONDS = 0.1
+"""Of the limit, reserved at once at most: also how long requests may still go after another process' 429."""
+
+LONG_WAIT_SECONDS = 1.0
+"""After a longer wait it is asked again whether another process' 429 has paused all."""
 
 # Slots while nothing is known; bounds of what Little's law asks for. Above some hundred requests in flight
 # one process only adds latency (measured: FACTS, 128; a limit of 5,000 a minute at 4 s asks for 333).
@@ -32,113 +36,20 @@ _AVERAGED_OVER = 100
 # No provider means more; a header that says days is a mistake or an attack.
 MAX_PAUSE_SECONDS = 600.0
 
-# After a pause the k-th time span lets RAMP_FIRST × 2^k requests go; a span is as long as the pause was, at
-# most RAMP_SPAN_SECONDS. When RAMP_REQUESTS have gone the ramp is over.
-RAMP_FIRST = 4
-RAMP_SPAN_SECONDS = 1.0
-RAMP_REQUESTS = MAX_IN_FLIGHT
-
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """What a 429 came to.
+class Reservation:
+    """A request that may go.
 
-    seconds: until requests may go again. added: seconds by which this 429 lengthened the pause.
-    begins: whether it began a new pause (a 429 to a request of before the pause belongs to the same storm).
-    asked: what the server asked for where that was cut to MAX_PAUSE_SECONDS, else None.
+    at: seconds on the throttle's clock. tokens: reserved for it. with_answer: whether they count the answer.
+    all_requests, all_tokens: reserved by all processes up to it.
     """
 
-    seconds: float
-    added: float
-    begins: bool
-    asked: float | None
-
-
-class Bucket:
-    """A token bucket: ``per_minute`` units a minute, 0 = no limit known. Its level may go below zero."""
-
-    def __init__(self, per_minute: float, now: float) -> None:
-        self._configured = per_minute
-        self._now = now
-        self.per_minute = per_minute
-        self._level = self._capacity
-
-    @property
-    def per_second(self) -> float:
-        """Units a second; 0 = no limit known."""
-        return self.per_minute / 60
-
-    @property
-    def _capacity(self) -> float:
-        return max(1.0, self.per_second * BURST_SECONDS)
-
-    def wait(self, amount: float, now: float) -> float:
-        """Seconds until ``amount`` may be taken. More than the bucket holds may be taken when it is full."""
-        if not self.per_minute:
-            return 0.0
-        self._refill(now)
-        lacking = min(amount, self._capacity) - self._level
-        return lacking / self.per_second if lacking > 1e-9 else 0.0
-
-    def take(self, amount: float, now: float) -> None:
-        """Takes ``amount`` units; a negative amount gives back."""
-        self._refill(now)
-        self._level = min(self._capacity, self._level - amount)
-
-    def observe(self, quota: Quota, now: float) -> None:
-        """Learns the limit; a configured one may be lower than the account's, never higher."""
-        if not quota.limit:
-            return
-        limit = min(quota.limit, self._configured or quota.limit)
-        if limit == self.per_minute:
-            return
-        self._refill(now)
-        # What was sent before any limit was known has used some of it, and only the provider knows how much.
-        level = self._level if self.per_minute else quota.remaining or 0.0
-        self.per_minute = limit
-        self._level = min(level, self._capacity)
-
-    def _refill(self, now: float) -> None:
-        self._level = min(self._capacity, self._level + (now - self._now) * self.per_second)
-        self._now = now
-
-
-class Budget:
-    """The requests and tokens a minute of one kind of request, in this process."""
-
-    def __init__(self, requests_per_minute: float, tokens_per_minute: float, now: float) -> None:
-        self._requests = Bucket(requests_per_minute, now)
-        self._tokens = Bucket(tokens_per_minute, now)
-        self._tokens_a_request = _Mean()
-
-    def wait(self, tokens: float, now: float) -> float:
-        """Seconds until a request of so many tokens may go; 0 = now."""
-        return max(self._requests.wait(1, now), self._tokens.wait(tokens, now))
-
-    def take(self, tokens: float, now: float) -> None:
-        """Takes a request of so many tokens."""
-        self._requests.take(1, now)
-        self._tokens.take(tokens, now)
-        self._tokens_a_request.add(tokens)
-
-    def settle(self, estimated: float, used: float, now: float) -> None:
-        """Corrects an estimate by what the provider counted."""
-        self._tokens.take(used - estimated, now)
-
-    def observe(self, headers: Mapping[str, str], now: float) -> None:
-        """Learns the limits that the provider's headers state."""
-        self._requests.observe(read_quota(headers, "requests"), now)
-        self._tokens.observe(read_quota(headers, "tokens"), now)
-
-    @property
-    def requests_per_second(self) -> float | None:
-        """Requests a second that both limits allow; None while neither is known."""
-        rates = []
-        if self._requests.per_second:
-            rates.append(self._requests.per_second)
-        if self._tokens.per_second and self._tokens_a_request.value:
-            rates.append(self._tokens.per_second / self._tokens_a_request.value)
-        return min(rates, default=None)
+    at: float
+    tokens: float
+    with_answer: bool
+    all_requests: float
+    all_tokens: float
 
 
 class _Mean:
@@ -191,34 +102,34 @@ class _Slots:
 class Throttle:
     """Paces one kind of request: ``slot`` around a request with its retries, ``reserve`` before each sending.
 
-    requests_per_minute, tokens_per_minute: the account's limits; 0 = learnt from the provider's headers, no
-    limit until then. rate_limit_waits: seconds to wait at the first, second … 429 in a row that names no time
-    of its own (the last one for all that follow). max_in_flight: slots; 0 = as many as limit × latency asks
-    for. clock and sleep are in seconds.
+    max_in_flight: slots; 0 = as many as limit × latency asks for. clock and sleep are in seconds.
     """
 
     def __init__(
         self,
+        limit: RateLimit,
         *,
-        requests_per_minute: float = 0,
-        tokens_per_minute: float = 0,
-        rate_limit_waits: Sequence[float] = (15.0, 30.0),
         max_in_flight: int = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        self._limit = limit
         self._clock = clock
         self._sleep = sleep
-        self._waits = tuple(rate_limit_waits) or (0.0,)
-        self._budget = Budget(requests_per_minute, tokens_per_minute, clock())
         self._turn = asyncio.Lock()  # asyncio wakes its waiters in the order in which they came
+        self._waiting: deque[tuple[float, float]] = deque()  # (prompt, completion) tokens of each
+        self._reserved: deque[Reservation] = deque()
+        self._lease: Lease | None = None
+        self._tokens_a_request = _Mean()
+        self._prompt_tokens = _Mean()
+        self._completion_tokens = _Mean()
+        self._settled = 0.0
+        self._answered = 0
+        self._seen_sent_at = -math.inf
+        self._seen: Seen | None = None
         self._sizes_itself = max_in_flight == 0
         self._slots = _Slots(max_in_flight or UNKNOWN_IN_FLIGHT)
         self._latency = _Mean()
-        self._storm = 0  # 429s in a row, those of one pause counted once
-        self._pause_began = -math.inf
-        self._paused_until = -math.inf
-        self._ramp_gone = RAMP_REQUESTS
 
     @property
     def max_in_flight(self) -> int:
@@ -239,66 +150,120 @@ class Throttle:
         finally:
             self._slots.release()
 
-    async def reserve(self, tokens: int) -> float:
-        """Waits until a request of so many (estimated) tokens may go; returns the clock's time then."""
-        async with self._turn:
-            while (wait := self._wait(tokens)) > 0:
-                await self._sleep(wait)
-            now = self._clock()
-            self._budget.take(tokens, now)
-            self._ramp_gone += 1
-            return now
+    async def reserve(self, prompt_tokens: float, completion_tokens: float = 0) -> Reservation:
+        """Waits until a request of so many (estimated) tokens may go.
 
-    def settle(self, estimated: int, used: int) -> None:
+        Raises GlobalFault when our own Postgres stays away.
+        """
+        estimate = (prompt_tokens, completion_tokens)
+        self._waiting.append(estimate)
+        try:
+            async with self._turn:
+                while True:
+                    if not self._reserved:
+                        await self._take_lease()
+                    reservation = self._reserved[0]
+                    wait = reservation.at - self._clock()
+                    if wait > 0:
+                        await self._sleep(wait)
+                    if wait > LONG_WAIT_SECONDS and (await self._tell(0, 0)).paused:
+                        self._reserved.clear()
+                    # A 429 that came meanwhile, here or elsewhere, has taken the reservations back.
+                    if self._reserved and self._reserved[0] is reservation:
+                        return self._reserved.popleft()
+        finally:
+            self._waiting.remove(estimate)
+
+    def settle(self, reservation: Reservation, prompt_tokens: int, completion_tokens: int) -> None:
         """Gives back, or takes, the difference between the tokens reserved and those the provider counted."""
-        self._budget.settle(estimated, used, self._clock())
+        used = prompt_tokens + completion_tokens * reservation.with_answer
+        self._tokens_a_request.add(used)
+        self._settled += used - reservation.tokens
 
-    def observe(self, headers: Mapping[str, str], sent_at: float) -> None:
-        """Learns limits, latency and the end of a storm from the answer to a request sent at sent_at."""
+    def observe(self, headers: Mapping[str, str], reservation: Reservation) -> None:
+        """Learns limits and latency from the answer to a request."""
         now = self._clock()
-        self._budget.observe(headers, now)
-        self._latency.add(now - sent_at)
-        if sent_at > self._pause_began:
-            self._storm = 0
+        self._latency.add(now - reservation.at)
+        self._answered += 1
+        if reservation.at > self._seen_sent_at:
+            self._seen_sent_at = reservation.at
+            self._seen = Seen(
+                0.0,
+                reservation.all_requests,
+                reservation.all_tokens,
+                read_quota(headers, "requests"),
+                read_quota(headers, "tokens"),
+            )
         if self._sizes_itself:
             self._slots.resize(self._size_asked_for())
 
-    def rate_limited(self, headers: Mapping[str, str], sent_at: float) -> Pause:
-        """Pauses every request of this kind, as long as the 429's headers say, else by rate_limit_waits."""
-        now = self._clock()
-        self._budget.observe(headers, now)
+    async def rate_limited(
+        self, headers: Mapping[str, str], reservation: Reservation
+    ) -> tuple[Pause, float | None]:
+        """Pauses every request of this kind, as long as the 429's headers say; in all processes.
+
+        Returns the pause, and the seconds that the server asked for where they were cut to
+        MAX_PAUSE_SECONDS, else None.
+        """
+        self._reserved.clear()
         said = rate_limit_wait(headers)
         wait = None if said is None else min(said, MAX_PAUSE_SECONDS)
-        begins = sent_at > self._pause_began
-        if begins:
-            if wait is None:
-                wait = self._waits[min(self._storm, len(self._waits) - 1)]
-            self._storm += 1
-            self._pause_began = now
-        before = max(now, self._paused_until)
-        self._paused_until = max(before, now + (wait or 0.0))
-        if self._paused_until > before:
-            self._ramp_gone = 0
-        return Pause(
-            seconds=self._paused_until - now,
-            added=self._paused_until - before,
-            begins=begins,
-            asked=said if said is not None and said > MAX_PAUSE_SECONDS else None,
+        pause = await self._limit.rate_limited(age=self._clock() - reservation.at, wait=wait)
+        self._reserved.clear()
+        return pause, said if said is not None and said > MAX_PAUSE_SECONDS else None
+
+    async def _take_lease(self) -> Lease:
+        """Reserves for those who wait, as many as may go within LEASE_SECONDS."""
+        rate = self._requests_per_second()
+        count = len(self._waiting) if rate is None else max(1, int(rate * LEASE_SECONDS))
+        estimates = list(islice(self._waiting, count))
+        with_answer = not self._answers_are_free()
+        tokens = [prompt + completion * with_answer for prompt, completion in estimates]
+        lease = await self._tell(len(tokens), sum(tokens))
+        first = self._clock() + lease.wait
+        all_requests, all_tokens = lease.requests - len(tokens), lease.tokens - sum(tokens)
+        for number, ((prompt, completion), of_this) in enumerate(zip(estimates, tokens, strict=True)):
+            self._prompt_tokens.add(prompt)
+            self._completion_tokens.add(completion)
+            all_requests, all_tokens = all_requests + 1, all_tokens + of_this
+            self._reserved.append(
+                Reservation(first + number * lease.every, of_this, with_answer, all_requests, all_tokens)
+            )
+        return lease
+
+    async def _tell(self, requests: int, tokens: float) -> Lease:
+        """Reserves, and tells what was learnt since the last time."""
+        settled, self._settled = self._settled, 0.0
+        answered, self._answered = self._answered, 0
+        seen, self._seen = self._seen, None
+        if seen is not None:
+            seen = replace(seen, age=self._clock() - self._seen_sent_at)
+        self._lease = await self._limit.reserve(
+            requests, tokens, settled=settled, answered=answered, seen=seen
         )
+        return self._lease
 
-    def _wait(self, tokens: int) -> float:
-        now = self._clock()
-        return max(self._ramp_time() - now, self._budget.wait(tokens, now))
+    def _answers_are_free(self) -> bool:
+        """Whether the provider was seen to count prompts only, as OpenAI does where no length is asked for.
 
-    def _ramp_time(self) -> float:
-        """When the next request may go, as far as the last pause is concerned."""
-        if self._ramp_gone >= RAMP_REQUESTS:
-            return self._paused_until
-        span = min(RAMP_SPAN_SECONDS, self._paused_until - self._pause_began)
-        return self._paused_until + span * math.log2(1 + self._ramp_gone / RAMP_FIRST)
+        (platform.openai.com/docs/guides/rate-limits: the larger of max_completion_tokens and the prompt.)
+        """
+        if self._lease is None or self._lease.least_charge is None:
+            return False
+        prompt, completion = self._prompt_tokens.value, self._completion_tokens.value
+        return prompt / 2 <= self._lease.least_charge < prompt + completion / 2
+
+    def _requests_per_second(self) -> float | None:
+        """Requests a second that both limits allow; None while neither is known."""
+        if self._lease is None:
+            return None
+        rates = [self._lease.request_rate]
+        if self._lease.token_rate is not None and self._tokens_a_request.value:
+            rates.append(self._lease.token_rate / self._tokens_a_request.value)
+        return min((rate for rate in rates if rate is not None), default=None)
 
     def _size_asked_for(self) -> int:
-        rate = self._budget.requests_per_second
+        rate = self._requests_per_second()
         if rate is None or self._latency.count < LATENCIES_BEFORE_BELIEF:
             return UNKNOWN_IN_FLIGHT
         # Little's law gives the mean number in flight; about it the number spreads as Poisson's does (M/G/∞),

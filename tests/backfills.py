@@ -1,4 +1,4 @@
-"""Runs of fill_range on a service of the tests, and what they leave in its tables and at the endpoint."""
+"""Runs of fill_ranges on a service of the tests, and what they leave in its tables and at the endpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from service_database import ServiceDatabase
 from stand_in import StandIn
 
 from aboutness_assets.report import Report
-from aboutness_assets.runs import Run, fill_range
+from aboutness_assets.runs import Run, fill_ranges
 from aboutness_assets.settings import Settings, load_settings
 
 CatalogueRow = tuple[int | str, str | None, str | None]
@@ -42,10 +42,12 @@ ONE_OLD_STYLE_ROW = (
 
 _PROCESS = """
 import asyncio, logging, sys
-from aboutness_assets.runs import Run, fill_range
+from aboutness_assets.runs import Run, fill_ranges
 from aboutness_assets.settings import load_settings
 range_key, run_id, interruptible = sys.argv[1:]
-work = fill_range(load_settings(), range_key, Run(run_id, run_id), logging.getLogger())
+work = fill_ranges(
+    load_settings(), [range_key], Run(run_id, run_id), logging.getLogger(), lambda key, report: None
+)
 if interruptible:
     from aboutness_assets.interruption import run_until_interrupted
     run_until_interrupted(work)
@@ -54,6 +56,13 @@ else:
 """
 
 _run_numbers = count(1)
+
+
+async def fill_one(settings: Settings, range_key: str, run: Run, log: logging.Logger) -> Report:
+    """Fill one range; its report."""
+    reports: dict[str, Report] = {}
+    await fill_ranges(settings, [range_key], run, log, reports.__setitem__)
+    return reports[range_key]
 
 
 def sample_songs(number: int) -> list[CatalogueRow]:
@@ -112,9 +121,7 @@ class Backfills:
     async def fill(self, *, spender: str | None = None, **overrides: Any) -> Report:
         """One run over the range, with a run id of its own."""
         run_id = f"run {next(_run_numbers)}"
-        return await fill_range(
-            self.settings(**overrides), self.range_key, Run(run_id, spender or run_id), LOG
-        )
+        return await fill_one(self.settings(**overrides), self.range_key, Run(run_id, spender or run_id), LOG)
 
     def start_process(self, *, interruptible: bool = False, **overrides: Any) -> subprocess.Popen[str]:
         """One run over the range in a process of its own, to be killed or interrupted."""

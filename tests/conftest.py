@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from service_database import ServiceDatabase
     from stand_in import StandIn
 
+    from aboutness_assets.database.operations import Operations
     from aboutness_assets.local.postgres import EmbeddedPostgres
+    from aboutness_assets.throttle import Throttle
+
+_throttle_numbers = count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,6 +75,47 @@ def make_service(postgres_server: EmbeddedPostgres) -> Iterator[Callable[..., Se
     yield make
     for service in made:
         drop_service(postgres_server, service)
+
+
+@pytest.fixture(scope="session")
+def service_of_session(postgres_server: EmbeddedPostgres) -> ServiceDatabase:
+    """One service for tests that leave nothing in its tables that another would mind."""
+    from service_database import make_service as make_on
+
+    return make_on(postgres_server)
+
+
+@pytest.fixture
+async def operations(service_of_session: ServiceDatabase) -> AsyncIterator[Operations]:
+    """Our own Postgres, that of the session; names in it must be of the test alone."""
+    from aboutness_assets.database.operations import open_operations
+
+    async with open_operations(service_of_session.ops_url) as operations:
+        yield operations
+
+
+@pytest.fixture
+def make_throttle(operations: Operations) -> Callable[..., Throttle]:
+    """Makes throttles with the arguments of Throttle, each with a limit of its own.
+
+    waits: seconds after a 429 that names no time. A clock is the limit's clock too.
+    """
+    from aboutness_assets.database.rate_limits import RateLimit
+    from aboutness_assets.throttle import Throttle
+
+    def make(
+        *, requests_per_minute: float = 0, waits: tuple[float, ...] = (0.01, 0.02), **arguments: Any
+    ) -> Throttle:
+        limit = RateLimit(
+            operations,
+            f"limit {next(_throttle_numbers)}",
+            requests_per_minute=requests_per_minute,
+            waits=waits,
+            clock=arguments.get("clock"),
+        )
+        return Throttle(limit, **arguments)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ from backfills import (
     ONE_OLD_STYLE_ROW,
     Backfills,
     CatalogueRow,
+    fill_one,
     sample_songs,
     wait_until,
 )
@@ -41,7 +42,7 @@ from aboutness_assets.backfill import EMBEDDING_TOKENS_A_SONG_AT_MOST
 from aboutness_assets.cost import cost_usd
 from aboutness_assets.database.operations import open_operations
 from aboutness_assets.errors import AboutnessError
-from aboutness_assets.runs import Run, fill_range
+from aboutness_assets.runs import Run
 from aboutness_assets.settings import Settings, load_settings
 
 SPENDER = "backfill"
@@ -311,7 +312,7 @@ class Campaign:
 async def outcome_of(settings: Settings, range_key: str, run_id: str) -> dict[str, Any]:
     """{"report": its numbers}, {"fault": the sentence} or {"error": a traceback} of one run."""
     try:
-        report = await fill_range(settings, range_key, Run(run_id, SPENDER), LOG)
+        report = await fill_one(settings, range_key, Run(run_id, SPENDER), LOG)
     except AboutnessError as fault:
         return {"fault": str(fault)}
     except Exception:

@@ -47,7 +47,15 @@ class Hang:
     """Never answers."""
 
 
-Scripted: TypeAlias = Answer | Reset | Drip | Hang | Callable[[Recorded], Answer]
+@dataclass(frozen=True)
+class Together:
+    """Answers when so many requests have arrived."""
+
+    answer: Answer
+    requests: int
+
+
+Scripted: TypeAlias = Answer | Reset | Drip | Hang | Together | Callable[[Recorded], Answer]
 
 
 def answer_json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -125,6 +133,11 @@ class ScriptedEndpoint:
             case Hang():
                 await self._closing.wait()
                 answer = error(503, "closing")
+            case Together():
+                while len(self.requests) < scripted.requests:
+                    self.arrived.clear()
+                    await self.arrived.wait()
+                answer = scripted.answer
             case Reset():
                 return await self._reset(request, scripted)
             case Drip():

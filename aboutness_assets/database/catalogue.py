@@ -293,10 +293,13 @@ def _plain(song_id: object) -> SongId:
     return song_id if isinstance(song_id, int) else str(song_id)
 
 
-def within(song_id_range: SongIdRange) -> sql.Composed:
-    """The condition that ``song_id`` lies in the range, for a query that is run without parameters."""
-    ends = [(comparison, sql.Literal(bound)) for comparison, bound in _ends(song_id_range)]
-    return _condition("song_id", song_id_range.id_type, ends)
+def within(song_id_ranges: Sequence[SongIdRange]) -> sql.Composed:
+    """The condition that ``song_id`` lies in one of the ranges, for a query without parameters."""
+    conditions = []
+    for song_id_range in song_id_ranges:
+        ends = [(comparison, sql.Literal(bound)) for comparison, bound in _ends(song_id_range)]
+        conditions.append(_condition("song_id", song_id_range.id_type, ends))
+    return sql.SQL("({})").format(sql.SQL(" or ").join(conditions))
 
 
 def _beyond(song_id_range: SongIdRange, after: SongId | None) -> tuple[sql.Composed, dict[str, SongId]]:

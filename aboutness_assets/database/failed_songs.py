@@ -9,8 +9,8 @@ from typing import LiteralString
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
-from psycopg_pool import AsyncConnectionPool
 
+from aboutness_assets.database.operations import Operations
 from aboutness_assets.songs import Cause, FailedSong, Song, SongId
 
 OUTAGES: frozenset[Cause] = frozenset({"provider_unavailable"})
@@ -40,14 +40,14 @@ class FailedSongs:
 
     def __init__(
         self,
-        pool: AsyncConnectionPool[AsyncConnection],
+        operations: Operations,
         *,
         service: str,
         run_id: str,
         range_key: str,
         quarantine_after: int,
     ) -> None:
-        self._pool = pool
+        self._operations = operations
         self._service = service
         self._run_id = run_id
         self._range_key = range_key
@@ -58,8 +58,9 @@ class FailedSongs:
 
         request_ids: the answers that failed them.
         """
-        async with self._pool.connection() as connection, connection.cursor() as cursor:
-            await cursor.executemany(
+
+        async def record(connection: AsyncConnection, again: bool) -> None:
+            await connection.cursor().executemany(
                 "insert into aboutness_ops.failed_song as known"
                 " (service, song_id, cause, reason, attempts, quarantined, request_ids, run_id, range_key)"
                 " values (%(service)s, %(song_id)s, %(cause)s, %(reason)s, %(burns)s,"
@@ -87,6 +88,8 @@ class FailedSongs:
                 ],
             )
 
+        await self._operations.transact(record)
+
     async def among(self, songs: Sequence[Song]) -> dict[str, FailedSongRecord]:
         """What is on record of these songs, by song_id as text."""
         records = await self._select("song_id = any(%s)", [[str(song.song_id) for song in songs]])
@@ -98,7 +101,8 @@ class FailedSongs:
 
     async def count_by_cause(self) -> dict[str, int]:
         """How many songs are on record for each cause."""
-        async with self._pool.connection() as connection:
+
+        async def count(connection: AsyncConnection, again: bool) -> dict[str, int]:
             cursor = await connection.execute(
                 "select cause, count(*) from aboutness_ops.failed_song where service = %s"
                 " group by cause order by cause",
@@ -106,17 +110,23 @@ class FailedSongs:
             )
             return dict(await cursor.fetchall())
 
+        return await self._operations.query(count)
+
     async def forget(self, song_ids: Collection[SongId]) -> None:
         """Strike songs off the record: they have their rows now."""
-        async with self._pool.connection() as connection:
+
+        async def delete(connection: AsyncConnection, again: bool) -> None:
             await connection.execute(
                 "delete from aboutness_ops.failed_song where service = %s and song_id = any(%s)",
                 [self._service, [str(song_id) for song_id in song_ids]],
             )
 
+        await self._operations.query(delete)
+
     async def release(self, *, cause: str | None, song_ids: Sequence[str]) -> list[str]:
         """Let chosen songs be tried again: by id, by cause, or all; returns their ids in order."""
-        async with self._pool.connection() as connection:
+
+        async def update(connection: AsyncConnection, again: bool) -> list[str]:
             cursor = await connection.execute(
                 "update aboutness_ops.failed_song set attempts = 0, quarantined = false where service = %s"
                 " and (%s::text is null or cause = %s) and (%s::text[] = '{}' or song_id = any(%s))"
@@ -125,8 +135,10 @@ class FailedSongs:
             )
             return sorted(song_id for (song_id,) in await cursor.fetchall())
 
+        return await self._operations.query(update)
+
     async def _select(self, rest: LiteralString, parameters: Sequence[object]) -> list[FailedSongRecord]:
-        async with self._pool.connection() as connection:
+        async def select(connection: AsyncConnection, again: bool) -> list[FailedSongRecord]:
             cursor = connection.cursor(row_factory=class_row(FailedSongRecord))
             await cursor.execute(
                 "select song_id, cause, reason, attempts, quarantined, range_key, run_id, request_ids,"
@@ -135,3 +147,5 @@ class FailedSongs:
                 [self._service, *parameters],
             )
             return await cursor.fetchall()
+
+        return await self._operations.query(select)

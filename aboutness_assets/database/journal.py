@@ -6,33 +6,22 @@ What was answered and not settled has been paid for and not used; the next run u
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString
 
-import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.database.service import first_line
+from aboutness_assets.database.operations import Operations
 from aboutness_assets.errors import GlobalFault
 from aboutness_assets.songs import RequestKind, Song, SongId, Usage
-
-T = TypeVar("T")
 
 KEEP_DAYS = 30
 """Settled entries older than this are trimmed at the end of a run."""
 
 KEEP_ENTRIES = 250_000
-"""Settled entries kept at most: about 4 KB each with a pack of 10, so the journal stays under about 1 GB."""
-
-RETRY_SECONDS = 60.0
-"""How long an entry is tried while our own Postgres is away; answers wait in memory meanwhile."""
-
-FIRST_RETRY_SECONDS = 0.1
-"""Wait before the second try; doubled each time."""
+"""Of so many last entries the settled ones are kept at most: about 4 KB each with a pack of 10, so the journal stays under about 1 GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +42,11 @@ class Indeterminate:
 
 
 class Journal:
-    """The journal of one run."""
+    """The journal of one run over one range."""
 
     def __init__(
         self,
-        pool: AsyncConnectionPool,
+        operations: Operations,
         *,
         service: str,
         spender: str,
@@ -66,7 +55,7 @@ class Journal:
         integer_ids: bool,
         max_usd: float | None,
     ) -> None:
-        self._pool = pool
+        self._operations = operations
         self._integer_ids = integer_ids
         self._service = service
         self._spender = spender
@@ -118,7 +107,7 @@ class Journal:
             assert row is not None
             return int(row[0])
 
-        return await self._write(record)
+        return await self._operations.write(record)
 
     async def answered(
         self,
@@ -153,7 +142,7 @@ class Journal:
             if self._max_usd is not None and row is not None:
                 await self._spend(connection, (usd or 0.0) + (usd_to_come or 0.0) - float(row[0] or 0.0))
 
-        await _despite_a_cancel(self._write(record))
+        await _despite_a_cancel(self._operations.write(record))
 
     async def unanswered(self, request_id: int, *, maybe_paid: bool) -> None:
         """Settle a request that was given up without an answer; maybe_paid when it may have been billed."""
@@ -168,7 +157,7 @@ class Journal:
             if self._max_usd is not None and row is not None and not maybe_paid:
                 await self._spend(connection, -float(row[0] or 0.0))
 
-        await self._write(record)
+        await self._operations.write(record)
 
     async def settle(self, request_ids: Sequence[int]) -> None:
         """Mark answers as used: every song that they serve has its row."""
@@ -180,7 +169,7 @@ class Journal:
                 [list(request_ids)],
             )
 
-        await self._write(record)
+        await self._operations.write(record)
 
     async def kept_answers(self, songs: Sequence[Song]) -> list[KeptAnswer]:
         """Answers of earlier runs to any of these songs that are paid for and not used, oldest first."""
@@ -200,14 +189,15 @@ class Journal:
     async def _select(
         self, condition: LiteralString, parameter: str | list[str] | list[int]
     ) -> list[KeptAnswer]:
-        async with self._pool.connection() as connection:
+        async def select(connection: AsyncConnection, again: bool) -> list[tuple[Any, ...]]:
             cursor = await connection.execute(
                 "select request_id, song_ids, songs, answer from aboutness_ops.chat_request"
                 " where service = %s and answered_at is not null and run_id <> %s"
                 f" and {condition} order by request_id",
                 [self._service, self._run_id, parameter],
             )
-            rows = await cursor.fetchall()
+            return await cursor.fetchall()
+
         return [
             KeptAnswer(
                 request_id,
@@ -217,7 +207,7 @@ class Journal:
                 ),
                 bytes(answer),
             )
-            for request_id, song_ids, titles, answer in rows
+            for request_id, song_ids, titles, answer in await self._operations.query(select)
         ]
 
     async def bury_indeterminate(self) -> Indeterminate:
@@ -225,7 +215,8 @@ class Journal:
 
         To be called by the holder of the range's lock only: nobody else can have one in flight then.
         """
-        async with self._pool.connection() as connection:
+
+        async def bury(connection: AsyncConnection, again: bool) -> Indeterminate:
             cursor = await connection.execute(
                 "with dead as (update aboutness_ops.chat_request"
                 " set settled_at = clock_timestamp(), outcome = 'indeterminate'"
@@ -235,43 +226,10 @@ class Journal:
                 [self._service, self._range_key],
             )
             row = await cursor.fetchone()
-        assert row is not None
-        return Indeterminate(int(row[0]), float(row[1]))
+            assert row is not None
+            return Indeterminate(int(row[0]), float(row[1]))
 
-    async def trim(self) -> int:
-        """Delete settled entries that are too old or too many; returns how many."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "delete from aboutness_ops.chat_request where settled_at < now() - make_interval(days => %s)"
-                " or settled_at < (select settled_at from aboutness_ops.chat_request"
-                " where settled_at is not null order by settled_at desc offset %s limit 1)",
-                [KEEP_DAYS, KEEP_ENTRIES],
-            )
-        return cursor.rowcount
-
-    async def _write(self, record: Callable[[AsyncConnection, bool], Awaitable[T]]) -> T:
-        """Record in one transaction, tried again while our own Postgres is away.
-
-        ``record`` is told whether it is tried again: what broke at its very end may have been committed.
-        """
-        deadline = time.monotonic() + RETRY_SECONDS
-        wait = FIRST_RETRY_SECONDS
-        again = False
-        while True:
-            try:
-                remaining = max(deadline - time.monotonic(), FIRST_RETRY_SECONDS)
-                async with self._pool.connection(remaining) as connection, connection.transaction():
-                    return await record(connection, again)
-            except psycopg.OperationalError as away:
-                if time.monotonic() + wait > deadline:
-                    raise GlobalFault(
-                        f"Our own Postgres (DAGSTER_PG_URL) took no journal entry for {RETRY_SECONDS:.0f} s: "
-                        f"{first_line(away)}. No request is sent that cannot be recorded; one whose answer "
-                        "could not be kept counts as indeterminate. Run it again when Postgres is back."
-                    ) from None
-            await asyncio.sleep(wait)
-            wait *= 2
-            again = True
+        return await self._operations.query(bury)
 
     async def _open_intent(self, connection: AsyncConnection, song_ids: list[str]) -> int | None:
         """This run's intent for these songs that has no answer; no run has two at once."""
@@ -311,6 +269,21 @@ class Journal:
 
     def _song_id(self, song_id: str) -> SongId:
         return int(song_id) if self._integer_ids else song_id
+
+
+async def trim(operations: Operations) -> int:
+    """Delete settled entries that are too old or too many; returns how many."""
+
+    async def delete(connection: AsyncConnection, again: bool) -> int:
+        cursor = await connection.execute(
+            "delete from aboutness_ops.chat_request where settled_at < now() - make_interval(days => %s)"
+            " or settled_at is not null and request_id <="
+            " (select max(request_id) - %s from aboutness_ops.chat_request)",
+            [KEEP_DAYS, KEEP_ENTRIES],
+        )
+        return cursor.rowcount
+
+    return await operations.query(delete)
 
 
 async def _despite_a_cancel(work: Coroutine[Any, Any, None]) -> None:

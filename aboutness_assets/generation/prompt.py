@@ -6,8 +6,10 @@ stands first, so that providers can cache it.
 
 import hashlib
 import json
+from functools import cache
 from typing import Any
 
+from aboutness_assets.cost import estimate_tokens
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.text import clean_song_field
 
@@ -39,9 +41,6 @@ Answer with JSON only: under "songs" one entry for each key, with that song's ti
 {{"songs":{{"1":{{"title":"…","emotions_text":"…","emotions_confidence":"low","moments_text":"…",\
 "moments_confidence":"low"}}}}}}"""
 
-JSON_OBJECT_FORMAT: dict[str, Any] = {"type": "json_object"}
-"""The response_format for endpoints that refuse a json_schema; the system prompt says the form in words."""
-
 # The title stands first: writing it, the model binds the entry to its song. No maxLength: llama.cpp servers
 # become four times slower by it and cut words.
 _CONFIDENCE = {"type": "string", "enum": ["low", "medium", "high"]}
@@ -53,6 +52,7 @@ _ENTRY_PROPERTIES: dict[str, Any] = {
     "moments_confidence": _CONFIDENCE,
 }
 
+_TOKENS_PER_KEY = 9  # {"key":"1","title":"","artist":""}, before anything is filled in
 _TOKENS_PER_SONG = 75  # two texts, two confidences and the names of the fields
 _TITLE_CHARACTERS, _ARTIST_CHARACTERS = 200, 120
 
@@ -72,12 +72,22 @@ def response_format(pack: Pack) -> dict[str, Any]:
     "songs" is an object whose keys are all required, because it can neither lose nor repeat a song, which an
     array can. The schema depends on the number of songs alone, so that providers compile it once.
     """
-    songs = _closed_object({key: {"$ref": "#/$defs/aboutness"} for key in pack.keyed()})
+    return _response_format(tuple(pack.keyed()))
+
+
+@cache  # a few sizes of pack, thousands of requests
+def _response_format(keys: tuple[str, ...]) -> dict[str, Any]:
+    songs = _closed_object({key: {"$ref": "#/$defs/aboutness"} for key in keys})
     schema = _closed_object({"songs": songs}) | {"$defs": {"aboutness": _closed_object(_ENTRY_PROPERTIES)}}
     return {
         "type": "json_schema",
         "json_schema": {"name": "song_aboutness", "strict": True, "schema": schema},
     }
+
+
+@cache
+def _schema_tokens(keys: tuple[str, ...]) -> int:
+    return estimate_tokens(_compact_json(_response_format(keys)))
 
 
 def sent_title(title: str) -> str:
@@ -115,13 +125,7 @@ PROMPT_HASH = hashlib.sha256(
 """Names the words and the form of every request; changes when either does."""
 
 
-def _tokens(text: str) -> int:
-    """Estimate tokens: four characters each, but every character outside ASCII counts as one."""
-    ascii_characters = len(text.encode("ascii", "ignore"))
-    return -(-ascii_characters // 4) + len(text) - ascii_characters
-
-
-_SYSTEM_TOKENS = _tokens(SYSTEM_PROMPT)
+_SYSTEM_TOKENS = estimate_tokens(SYSTEM_PROMPT)
 
 
 def estimated_tokens(pack: Pack) -> tuple[int, int]:
@@ -129,7 +133,10 @@ def estimated_tokens(pack: Pack) -> tuple[int, int]:
 
     Characters over four is the rule of thumb of OpenAI's help pages; the schema counts as prompt.
     """
-    songs = chat_messages(pack)[-1]["content"]
-    prompt = _SYSTEM_TOKENS + _tokens(songs) + _tokens(_compact_json(response_format(pack)))
-    completion = sum(_TOKENS_PER_SONG + _tokens(sent_title(song.title)) for song in pack.songs)
+    songs = sum(
+        _TOKENS_PER_KEY + estimate_tokens(sent_title(song.title)) + estimate_tokens(sent_artist(song.artist))
+        for song in pack.songs
+    )
+    prompt = _SYSTEM_TOKENS + songs + _schema_tokens(tuple(pack.keyed()))
+    completion = sum(_TOKENS_PER_SONG + estimate_tokens(sent_title(song.title)) for song in pack.songs)
     return prompt, completion

@@ -5,6 +5,7 @@ changes any more, so that removing one thing may uncover another, and cleaning t
 """
 
 import unicodedata
+from functools import lru_cache
 from itertools import takewhile
 
 import regex  # type: ignore[import-untyped]
@@ -360,6 +361,7 @@ def clean_text(raw: str) -> str:
 _UNSENDABLE = regex.compile(r"(?V1)[[\p{Cc}\p{Cs}]--\s]")
 
 
+@lru_cache(maxsize=16_384)  # a song's fields are wanted in its request and again with its answer
 def clean_song_field(value: str, max_characters: int) -> str:
     """Return a title or an artist fit for a request: one line of at most max_characters characters.
 

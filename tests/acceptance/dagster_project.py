@@ -36,6 +36,14 @@ START_SECONDS = 90
 STOP_SECONDS = 10
 
 
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags of a run over several partitions, in the order in which they were laid."""
+    return {RANGE_START: first, RANGE_END: last}
+
+
 @dataclass(frozen=True)
 class Finished:
     """A command that ended."""
@@ -83,14 +91,20 @@ class DagsterProject:
         job: str,
         *,
         partition: str | None = None,
+        partitions: tuple[str, str] | None = None,
         config: Mapping[str, Any] | None = None,
         without: str | None = None,
         **settings: str,
     ) -> Finished:
-        """``dagster job execute`` in a directory that holds nothing; fails when the output tells a secret."""
+        """``dagster job execute`` in a directory that holds nothing; fails when the output tells a secret.
+
+        partitions: the first and the last of several.
+        """
         command = [_script("dagster"), "job", "execute", "-m", MODULE, "-j", job]
         if partition is not None:
             command += ["--tags", json.dumps({"dagster/partition": partition})]
+        if partitions is not None:
+            command += ["--tags", json.dumps(range_tags(*partitions))]
         if config is not None:
             file = self.home / "run_config.json"
             file.write_text(json.dumps(config))

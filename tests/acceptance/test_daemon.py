@@ -83,10 +83,10 @@ def test_a_backfill_launched_as_the_ui_does_fills_every_range_and_runs_the_check
 
     def ended() -> bool:
         runs = dev.runs({"dagster/backfill": backfill})
-        return len(runs) == len(BACKFILLED) and all(run.is_finished for run in runs)
+        return len(runs) == 1 and all(run.is_finished for run in runs)
 
-    poll(ended, BACKFILL_SECONDS, "the backfill's runs to end")
-    assert [run.status.value for run in dev.runs({"dagster/backfill": backfill})] == ["SUCCESS"] * 3
+    poll(ended, BACKFILL_SECONDS, "the backfill's run over all ranges to end")
+    assert [run.status.value for run in dev.runs({"dagster/backfill": backfill})] == ["SUCCESS"]
     materialized = dev.project.materializations()
     assert {key: materialized[key]["songs_written"] for key in BACKFILLED} == dict.fromkeys(BACKFILLED, 20)
     assert [rows_between(dev.project, key) for key in BACKFILLED] == [20, 20, 20]

@@ -14,7 +14,7 @@ import dagster as dg
 import psycopg
 import pytest
 from catalogue_of_songs import real_songs
-from dagster_project import DagsterDev, DagsterProject, poll
+from dagster_project import RANGE_START, DagsterDev, DagsterProject, poll
 from stand_in import StandIn
 
 RANGES = ("000000001-000000050", "000000051-000000100", "000000101-000000150")
@@ -79,7 +79,9 @@ def test_a_backfill_ends_well_after_daemon_and_code_servers_were_killed(
     reliability_result: Callable[..., None],
     worker_survives: bool,
 ) -> None:
-    project = make_project(real_songs(len(SONG_IDS), SONG_IDS), ABOUTNESS_RANGE_SIZE="50")
+    project = make_project(
+        real_songs(len(SONG_IDS), SONG_IDS), ABOUTNESS_RANGE_SIZE="50", ABOUTNESS_PARTITIONS_PER_RUN="1"
+    )
     # A process that survives is still at work when the new daemon looks for it.
     stand_in.control({"latency_seconds": {"chat": 30 if worker_survives else 6}})
 
@@ -108,7 +110,7 @@ def test_a_backfill_ends_well_after_daemon_and_code_servers_were_killed(
 
         def succeeded() -> set[str | None]:
             runs = again.runs({"dagster/backfill": backfill})
-            return {run.tags.get("dagster/partition") for run in runs if run.status.value == "SUCCESS"}
+            return {run.tags.get(RANGE_START) for run in runs if run.status.value == "SUCCESS"}
 
         def nothing_runs() -> bool:
             return all(run.is_finished for run in again.runs({"dagster/backfill": backfill}))

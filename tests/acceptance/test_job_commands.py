@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from catalogue_of_songs import BEFORE_ROLLOUT, real_songs, write_row
-from dagster_project import CHECKS, DagsterProject
+from dagster_project import CHECKS, DagsterProject, range_tags
 from stand_in import StandIn
 
 MakeProject = Callable[..., DagsterProject]
@@ -157,6 +157,59 @@ def test_a_backfill_of_one_range_writes_all_rows_and_a_second_one_asks_nothing(
     assert second not in project.materializations()
 
 
+def test_a_run_over_several_ranges_materializes_each_with_its_own_numbers(
+    make_project: MakeProject, stand_in: StandIn
+) -> None:
+    project = make_project([*real_songs(34), (35, "Poisoned Well", "Nobody")])
+    keys = project.lay(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21, 31, 41)))
+    stand_in.control({"poison": {"Poisoned Well": "refusal"}})
+    project.must("song_aboutness_backfill", partitions=(keys[1], keys[3]))
+    materialized = project.materializations()
+    assert {key: (one["songs_written"], one["songs_failed"]) for key, one in materialized.items()} == {
+        keys[1]: (10, 0),
+        keys[2]: (10, 0),
+        keys[3]: (4, 1),
+    }
+    assert "| 35 | refused | " in materialized[keys[3]]["failed_songs"]
+    assert all(materialized[key].keys() >= set(NUMBERS_OF_A_MATERIALIZATION) for key in keys[1:4])
+    assert valid_rows(project) == 24
+
+    stand_in.reset()
+    project.must("song_aboutness_backfill", partitions=(keys[0], keys[4]))
+    written = {key: one["songs_written"] for key, one in project.materializations().items()}
+    assert written == {keys[0]: 10, keys[1]: 0, keys[2]: 0, keys[3]: 1, keys[4]: 0}
+    assert sum(songs_of_chat_requests(stand_in)) == 11
+
+
+def test_a_range_that_was_done_counts_although_its_run_fails_later(
+    make_project: MakeProject, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aboutness_assets import runs
+    from aboutness_assets.definitions import defs
+
+    monkeypatch.setattr(runs, "RANGES_AT_ONCE", 1)
+    project = make_project(real_songs(30))
+    keys = project.lay(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21)))
+    stand_in.control({"chat": {"script": [None, "http_401"]}})
+    with project.instance() as instance:
+        result = defs.resolve_job_def("song_aboutness_backfill").execute_in_process(
+            instance=instance, tags=range_tags(keys[0], keys[2]), raise_on_error=False
+        )
+    assert not result.success
+    materialized = project.materializations()
+    assert {key: one["songs_written"] for key, one in materialized.items()} == {keys[0]: 10}
+    assert valid_rows(project) == 10
+
+
+@pytest.mark.parametrize("given", ["0", "many"])
+def test_partitions_per_run_that_are_no_number_are_told_in_one_clear_sentence(
+    make_project: MakeProject, given: str
+) -> None:
+    finished = make_project(real_songs(5)).execute("aboutness_smoke", ABOUTNESS_PARTITIONS_PER_RUN=given)
+    assert finished.exit_code != 0
+    assert "ABOUTNESS_PARTITIONS_PER_RUN: must be a whole number above 0." in finished.output
+
+
 def test_checks_see_every_violation_and_no_later_range_hides_one(make_project: MakeProject) -> None:
     project = make_project(real_songs(30), ABOUTNESS_RANGE_SIZE="10")
     for song_id in (9, 10):
@@ -191,14 +244,22 @@ def test_checks_see_every_violation_and_no_later_range_hides_one(make_project: M
     assert project.checks() == violated
 
 
-@pytest.mark.parametrize("partition", [None, "000000001-000000010"])
+@pytest.mark.parametrize(
+    ("not_laid", "words"),
+    [
+        ({}, "song_id_ranges"),
+        ({"partition": "000000001-000000010"}, "none of song_id_ranges"),
+        ({"partitions": ("000000001-000000010", "000000011-000000020")}, "Nonexistent partition keys"),
+    ],
+    ids=["none", "one", "several"],
+)
 def test_a_partition_that_is_not_laid_costs_nothing_and_gives_one_clear_sentence(
-    make_project: MakeProject, stand_in: StandIn, partition: str | None
+    make_project: MakeProject, stand_in: StandIn, not_laid: dict[str, Any], words: str
 ) -> None:
     project = make_project(real_songs(5))
-    finished = project.execute("song_aboutness_backfill", partition=partition)
+    finished = project.execute("song_aboutness_backfill", **not_laid)
     assert finished.exit_code != 0
-    assert "song_id_ranges" in finished.output
+    assert words in finished.output
     assert stand_in.requests()["counts"]["requests"] == {}
 
 
@@ -233,7 +294,7 @@ def test_checks_of_a_large_table_look_at_the_new_range_only_while_everything_pas
         return check.metadata["looked_at"].value, check.passed
 
     assert looked_at(ranges[0]) == ("the whole table", True)
-    assert looked_at(ranges[1]) == (f"range {ranges[1]}", True)
+    assert looked_at(ranges[1]) == ("the ranges just written (1)", True)
     # An old row that becomes bad is seen by aboutness_checks; from then on nothing hides it.
     project.sql("update song_aboutness set emotions_text = repeat('x', 101) where song_id = 1")
     assert project.execute("aboutness_checks").exit_code != 0

@@ -286,9 +286,9 @@ async def test_criteria_hold_after_a_run_and_tell_what_was_broken_by_others(
     backfills.arrange(ONE_OLD_STYLE_ROW, [2, "Old style. " * 20])
     not_ready = await runs.hold_criteria(backfills.settings())
     await backfills.fill()
-    ready = await runs.hold_criteria(backfills.settings(), backfills.range_key)
+    ready = await runs.hold_criteria(backfills.settings(), [backfills.range_key])
     backfills.arrange("update song_aboutness set moments_text = repeat('x', 101) where song_id in (2, 5)")
-    broken = await runs.hold_criteria(backfills.settings(), backfills.range_key)
+    broken = await runs.hold_criteria(backfills.settings(), [backfills.range_key])
 
     def failing(verdicts: Sequence[Verdict]) -> set[str]:
         return {verdict.name for verdict in verdicts if not verdict.passed}

@@ -109,14 +109,14 @@ async def test_a_hanging_request_is_given_up_and_sent_again(
 async def test_429_waits_as_the_server_or_the_settings_say_and_fails_no_song(
     make_service: MakeService, stand_in: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    storm = ["http_429", "http_429", "http_429", "http_429_retry_after", "http_429_retry_after_ms"]
+    storm = ["http_429", "http_429_retry_after_ms", "http_429", "http_429", "http_429_retry_after"]
     stand_in.control({"chat": {"script": storm}})
     backfills = ten_songs(make_service, stand_in)
     caplog.set_level(logging.INFO)
 
-    report = await backfills.fill(rate_limit_waits="0.011,0.022")
+    report = await backfills.fill(rate_limit_waits="0.1,0.25")
 
-    for seconds in ("0.011", "0.022", "1", "0.2"):
+    for seconds in ("0.1", "0.2", "0.25", "1"):
         assert f"all chat requests wait {seconds} s" in caplog.text
     assert report.failed == []
     assert len(backfills.rows()) == 10

@@ -318,7 +318,9 @@ async def test_only_songs_without_a_row_are_handed_out_and_counted(
         counted = sql.SQL("select count(*) from song_aboutness where {}")
         rows = [
             await (
-                await connection.execute(counted.format(within(SongIdRange.from_key(key, catalogue.id_type))))
+                await connection.execute(
+                    counted.format(within([SongIdRange.from_key(key, catalogue.id_type)]))
+                )
             ).fetchone()
             for key in keys
         ]

@@ -43,7 +43,7 @@ async def counted(service: ServiceDatabase, song_id_range: SongIdRange | None = 
     async with await AsyncConnection.connect(service.url) as connection:
         if song_id_range is None:
             return await count_violations(connection, ROLLOUT)
-        return await count_violations(connection, ROLLOUT, within(song_id_range))
+        return await count_violations(connection, ROLLOUT, within([song_id_range]))
 
 
 async def test_an_empty_table_violates_nothing(service: ServiceDatabase) -> None:

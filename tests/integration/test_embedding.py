@@ -16,7 +16,7 @@ from scripted_endpoint import (
 
 from aboutness_assets import embedding
 from aboutness_assets.cost import estimate_tokens
-from aboutness_assets.embedding import Embedder, _batches
+from aboutness_assets.embedding import Embedder, VectorForm, _batches
 from aboutness_assets.errors import GlobalFault, ProviderUnavailable
 from aboutness_assets.openai_client import OpenAIClient
 from aboutness_assets.throttle import Throttle
@@ -32,7 +32,9 @@ async def endpoint() -> AsyncIterator[ScriptedEndpoint]:
 
 
 @pytest.fixture
-async def client(endpoint: ScriptedEndpoint) -> AsyncIterator[OpenAIClient]:
+async def client(
+    endpoint: ScriptedEndpoint, make_throttle: Callable[..., Throttle]
+) -> AsyncIterator[OpenAIClient]:
     async with OpenAIClient(
         api_key="test-key",
         base_url=endpoint.base_url,
@@ -40,8 +42,8 @@ async def client(endpoint: ScriptedEndpoint) -> AsyncIterator[OpenAIClient]:
         reasoning_effort="",
         embedding_model="embed-test",
         request_timeout_seconds=5,
-        chat_throttle=Throttle(),
-        embedding_throttle=Throttle(rate_limit_waits=(0.01,)),
+        chat_throttle=make_throttle(),
+        embedding_throttle=make_throttle(),
         log=logging.getLogger("test"),
         retry_backoff_seconds=0.001,
     ) as client:
@@ -50,7 +52,7 @@ async def client(endpoint: ScriptedEndpoint) -> AsyncIterator[OpenAIClient]:
 
 @pytest.fixture
 async def embedder(client: OpenAIClient, endpoint: ScriptedEndpoint) -> Embedder:
-    embedder = Embedder(client, OWN_DIMENSION)
+    embedder = Embedder(client, VectorForm(OWN_DIMENSION))
     await embedder.check()
     endpoint.requests.clear()
     return embedder
@@ -93,7 +95,7 @@ async def vectors(embedder: Embedder, texts: list[str]) -> list[list[float] | No
 async def test_where_the_models_own_dimension_is_the_columns_none_is_sent(
     endpoint: ScriptedEndpoint, client: OpenAIClient
 ) -> None:
-    embedder = Embedder(client, OWN_DIMENSION)
+    embedder = Embedder(client, VectorForm(OWN_DIMENSION))
     assert await embedder.check() == OWN_DIMENSION
     await embedder.embed(["a"])
     assert [request.body.get("dimensions") for request in endpoint.requests] == [None, None]
@@ -102,7 +104,7 @@ async def test_where_the_models_own_dimension_is_the_columns_none_is_sent(
 async def test_where_it_differs_the_columns_is_sent_and_verified(
     endpoint: ScriptedEndpoint, client: OpenAIClient
 ) -> None:
-    embedder = Embedder(client, 3)
+    embedder = Embedder(client, VectorForm(3))
     assert await embedder.check() == 3
     [vector] = await embedder.embed(["a"])
     assert vector is not None
@@ -111,7 +113,7 @@ async def test_where_it_differs_the_columns_is_sent_and_verified(
 
 
 async def test_a_column_without_a_dimension_takes_the_models_own(client: OpenAIClient) -> None:
-    embedder = Embedder(client, None)
+    embedder = Embedder(client, VectorForm(None))
     assert await embedder.check() == OWN_DIMENSION
     assert await vectors(embedder, ["a"]) == [vector_of("a")]
 
@@ -121,7 +123,7 @@ async def test_a_model_that_ignores_dimensions_is_a_global_fault_that_names_both
 ) -> None:
     endpoint.otherwise = embeddings_answer({0: [1.0] * 5})
     with pytest.raises(GlobalFault, match=r"vectors of 1536 numbers.*'embed-test' makes 5.*_EMBEDDING_MODEL"):
-        await Embedder(client, 1536).check()
+        await Embedder(client, VectorForm(1536)).check()
 
 
 async def test_a_model_that_refuses_dimensions_is_a_global_fault_that_names_both(
@@ -129,7 +131,7 @@ async def test_a_model_that_refuses_dimensions_is_a_global_fault_that_names_both
 ) -> None:
     endpoint.script(embeddings_answer({0: [1.0] * 5}), error(400, "This model does not support dimensions"))
     with pytest.raises(GlobalFault, match=r"1536.*'embed-test' makes 5.*ABOUTNESS_EMBEDDING_MODEL"):
-        await Embedder(client, 1536).check()
+        await Embedder(client, VectorForm(1536)).check()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ async def test_a_model_that_makes_no_vector_is_a_global_fault_before_anything_is
 ) -> None:
     endpoint.otherwise = answer
     with pytest.raises(GlobalFault, match=r"'embed-test'.*ABOUTNESS_EMBEDDING_MODEL"):
-        await Embedder(client, OWN_DIMENSION).check()
+        await Embedder(client, VectorForm(OWN_DIMENSION)).check()
 
 
 async def test_vectors_stand_where_their_texts_stood(endpoint: ScriptedEndpoint, embedder: Embedder) -> None:

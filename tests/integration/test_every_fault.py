@@ -14,7 +14,7 @@ from oracle import Oracle, answered_honestly, asked_after_a_good_answer, broken_
 from service_database import ServiceDatabase
 from stand_in import StandIn
 
-from aboutness_assets import openai_client, runs, throttle
+from aboutness_assets import backfill, openai_client, runs, throttle
 from aboutness_assets.errors import GlobalFault
 from aboutness_assets.local.exchange import Route
 from aboutness_assets.local.faults import FAULTS
@@ -44,6 +44,12 @@ COUNTED_OUT_OF_THE_BOUND = {name for name in FAULTS if name.startswith("http_429
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "OpenAIClient", partial(OpenAIClient, retry_backoff_seconds=0.001))
+
+
+@pytest.fixture(autouse=True)
+def several_embedding_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few songs would be embedded at once."""
+    monkeypatch.setattr(backfill, "PACKS_PER_EMBEDDING", 2)
 
 
 @pytest.fixture

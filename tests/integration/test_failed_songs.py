@@ -12,6 +12,7 @@ from stand_in import StandIn
 
 from aboutness_assets import runs
 from aboutness_assets.errors import GlobalFault
+from aboutness_assets.openai_client import MAX_ATTEMPTS
 from aboutness_assets.runs import Run
 
 MakeService = Callable[..., ServiceDatabase]
@@ -158,7 +159,7 @@ async def test_the_run_stops_when_most_answers_are_bad(make_service: MakeService
 
 
 async def test_rate_limits_do_not_stop_a_run(make_service: MakeService, stand_in: StandIn) -> None:
-    stand_in.control({"chat": {"script": ["http_429"] * 30}})
+    stand_in.control({"chat": {"script": ["http_429"] * (MAX_ATTEMPTS + 3)}})
     backfills = of_songs(make_service, stand_in, number=20)
 
     report = await backfills.fill(breaker_unavailable=1, breaker_bad_share=0)

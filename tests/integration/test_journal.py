@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from psycopg_pool import AsyncConnectionPool
 from service_database import ServiceDatabase
 
 from aboutness_assets.database import journal as journal_module
-from aboutness_assets.database.journal import Indeterminate, Journal, KeptAnswer
-from aboutness_assets.database.operations import open_operations
+from aboutness_assets.database.journal import Indeterminate, Journal, KeptAnswer, trim
+from aboutness_assets.database.operations import Operations, open_operations
 from aboutness_assets.errors import GlobalFault
 from aboutness_assets.songs import Song, Usage
 
@@ -18,13 +17,14 @@ USAGE = Usage(prompt_tokens=100, cached_tokens=40, completion_tokens=20)
 
 
 @pytest.fixture
-async def pool(make_service: Callable[..., ServiceDatabase]) -> AsyncIterator[AsyncConnectionPool]:
-    async with open_operations(make_service().ops_url) as pool:
-        yield pool
+async def operations(make_service: Callable[..., ServiceDatabase]) -> AsyncIterator[Operations]:
+    """Our own Postgres, of the test alone: its tables are counted."""
+    async with open_operations(make_service().ops_url) as operations:
+        yield operations
 
 
 def journal(
-    pool: AsyncConnectionPool,
+    operations: Operations,
     run_id: str = "first",
     *,
     service: str = "service",
@@ -34,7 +34,7 @@ def journal(
     max_usd: float | None = None,
 ) -> Journal:
     return Journal(
-        pool,
+        operations,
         service=service,
         spender=spender,
         run_id=run_id,
@@ -54,87 +54,87 @@ async def ask_and_answer(journal: Journal, songs: tuple[Song, ...] = SONGS, answ
     return request_id
 
 
-async def fetch(pool: AsyncConnectionPool, query: str) -> list[tuple[object, ...]]:
-    async with pool.connection() as connection:
+async def fetch(operations: Operations, query: str) -> list[tuple[object, ...]]:
+    async with operations.connection() as connection:
         return await (await connection.execute(query.encode())).fetchall()
 
 
-async def spent(pool: AsyncConnectionPool) -> float:
-    [(usd,)] = await fetch(pool, "select coalesce(sum(usd), 0)::float8 from aboutness_ops.spend")
+async def spent(operations: Operations) -> float:
+    [(usd,)] = await fetch(operations, "select coalesce(sum(usd), 0)::float8 from aboutness_ops.spend")
     assert isinstance(usd, float)
     return usd
 
 
 async def test_an_answer_is_kept_for_the_next_run_with_its_songs_as_they_were(
-    pool: AsyncConnectionPool,
+    operations: Operations,
 ) -> None:
     raw = b'\x00\xff not even {"json"'
-    request_id = await ask_and_answer(journal(pool), answer=raw)
+    request_id = await ask_and_answer(journal(operations), answer=raw)
 
     kept = KeptAnswer(request_id, SONGS, raw)
-    assert await journal(pool, "second").kept_answers([SONGS[1]]) == [kept]
-    assert await journal(pool, "second").kept_answers_of_range() == [kept]
+    assert await journal(operations, "second").kept_answers([SONGS[1]]) == [kept]
+    assert await journal(operations, "second").kept_answers_of_range() == [kept]
 
 
-async def test_text_ids_stay_text(pool: AsyncConnectionPool) -> None:
+async def test_text_ids_stay_text(operations: Operations) -> None:
     songs = (Song("007", "Bond", ""), Song("a'\"{},\\ é", "Title", ""))
-    await ask_and_answer(journal(pool), songs)
+    await ask_and_answer(journal(operations), songs)
 
-    [kept] = await journal(pool, "second", integer_ids=False).kept_answers(songs[1:])
+    [kept] = await journal(operations, "second", integer_ids=False).kept_answers(songs[1:])
 
     assert kept.songs == songs
 
 
 async def test_an_answer_is_not_offered_to_its_own_run_to_other_services_and_songs(
-    pool: AsyncConnectionPool,
+    operations: Operations,
 ) -> None:
-    await ask_and_answer(journal(pool))
+    await ask_and_answer(journal(operations))
 
-    assert await journal(pool).kept_answers(SONGS) == []
-    assert await journal(pool, "second", service="other").kept_answers(SONGS) == []
-    assert await journal(pool, "second").kept_answers([Song(12, "Imagine", "John Lennon")]) == []
-    assert await journal(pool, "second").kept_answers([]) == []
-    assert await journal(pool, "second", range_key="other").kept_answers_of_range() == []
-    assert len(await journal(pool, "second", range_key="other").kept_answers(SONGS)) == 1
+    assert await journal(operations).kept_answers(SONGS) == []
+    assert await journal(operations, "second", service="other").kept_answers(SONGS) == []
+    assert await journal(operations, "second").kept_answers([Song(12, "Imagine", "John Lennon")]) == []
+    assert await journal(operations, "second").kept_answers([]) == []
+    assert await journal(operations, "second", range_key="other").kept_answers_of_range() == []
+    assert len(await journal(operations, "second", range_key="other").kept_answers(SONGS)) == 1
 
 
-async def test_a_settled_answer_is_not_offered_again(pool: AsyncConnectionPool) -> None:
-    request_id = await ask_and_answer(journal(pool))
+async def test_a_settled_answer_is_not_offered_again(operations: Operations) -> None:
+    request_id = await ask_and_answer(journal(operations))
 
-    await journal(pool).settle([request_id])
-    await journal(pool).settle([])
+    await journal(operations).settle([request_id])
+    await journal(operations).settle([])
 
-    assert await journal(pool, "second").kept_answers(SONGS) == []
+    assert await journal(operations, "second").kept_answers(SONGS) == []
 
 
 @pytest.mark.parametrize(("maybe_paid", "outcome"), [(True, "indeterminate"), (False, "no_answer")])
 async def test_a_request_that_was_given_up_is_settled(
-    pool: AsyncConnectionPool, maybe_paid: bool, outcome: str
+    operations: Operations, maybe_paid: bool, outcome: str
 ) -> None:
-    request_id = await intend(journal(pool))
+    request_id = await intend(journal(operations))
 
-    await journal(pool).unanswered(request_id, maybe_paid=maybe_paid)
+    await journal(operations).unanswered(request_id, maybe_paid=maybe_paid)
 
-    assert await journal(pool, "second").bury_indeterminate() == Indeterminate(0, 0.0)
-    assert await fetch(pool, "select outcome from aboutness_ops.chat_request") == [(outcome,)]
+    assert await journal(operations, "second").bury_indeterminate() == Indeterminate(0, 0.0)
+    assert await fetch(operations, "select outcome from aboutness_ops.chat_request") == [(outcome,)]
 
 
 async def test_requests_in_flight_at_a_death_are_counted_once_and_never_offered(
-    pool: AsyncConnectionPool,
+    operations: Operations,
 ) -> None:
-    await ask_and_answer(journal(pool))
-    await intend(journal(pool))
-    await intend(journal(pool), usd_at_most=None)
-    await intend(journal(pool, range_key="other"))
-    second = journal(pool, "second")
+    await ask_and_answer(journal(operations))
+    await intend(journal(operations))
+    await intend(journal(operations), usd_at_most=None)
+    await intend(journal(operations, range_key="other"))
+    second = journal(operations, "second")
 
     assert await second.bury_indeterminate() == Indeterminate(2, 0.5)
     assert await second.bury_indeterminate() == Indeterminate(0, 0.0)
     assert len(await second.kept_answers(SONGS)) == 1
 
 
-async def test_the_cap_is_never_passed_however_many_ask_at_once(pool: AsyncConnectionPool) -> None:
-    runs = [journal(pool, f"run {number}", max_usd=5.2) for number in range(4)]
+async def test_the_cap_is_never_passed_however_many_ask_at_once(operations: Operations) -> None:
+    runs = [journal(operations, f"run {number}", max_usd=5.2) for number in range(4)]
 
     outcomes = await asyncio.gather(*(intend(run) for run in runs for _ in range(10)), return_exceptions=True)
 
@@ -142,56 +142,89 @@ async def test_the_cap_is_never_passed_however_many_ask_at_once(pool: AsyncConne
     refusals = [str(outcome) for outcome in outcomes if isinstance(outcome, GlobalFault)]
     assert len(refusals) == 30
     assert "ABOUTNESS_MAX_USD = 5.2" in refusals[0]
-    assert await spent(pool) == 5.0
-    assert await fetch(pool, "select count(*) from aboutness_ops.chat_request") == [(10,)]
+    assert await spent(operations) == 5.0
+    assert await fetch(operations, "select count(*) from aboutness_ops.chat_request") == [(10,)]
 
 
-async def test_a_reservation_is_corrected_by_what_a_request_really_cost(pool: AsyncConnectionPool) -> None:
-    run = journal(pool, max_usd=10)
+async def test_entries_that_are_made_at_once_share_a_commit(operations: Operations) -> None:
+    run = journal(operations, max_usd=10)
+    asked = await asyncio.gather(*(intend(run, (Song(number, "Title", ""),)) for number in range(10)))
+    await asyncio.gather(*(run.answered(one, b"answer", USAGE, 0.25, usd_to_come=0.0) for one in asked))
+
+    entries = await fetch(
+        operations, "select request_id, song_ids from aboutness_ops.chat_request order by request_id"
+    )
+    assert entries == [(one, [str(number)]) for number, one in enumerate(asked)]
+    assert await fetch(operations, "select count(distinct xmin::text) from aboutness_ops.chat_request") == [
+        (1,)
+    ]
+    assert await spent(operations) == 2.5
+
+
+async def test_an_entry_that_the_cap_forbids_does_not_spoil_those_that_share_its_commit(
+    operations: Operations,
+) -> None:
+    run = journal(operations, max_usd=1)
+    first, second, third = await asyncio.gather(
+        *(intend(run, usd_at_most=usd) for usd in (0.5, 5.0, 0.25)), return_exceptions=True
+    )
+
+    assert isinstance(second, GlobalFault)
+    assert await fetch(
+        operations, "select request_id, usd_at_most::float8 from aboutness_ops.chat_request order by 1"
+    ) == [(first, 0.5), (third, 0.25)]
+    assert await spent(operations) == 0.75
+
+
+async def test_a_reservation_is_corrected_by_what_a_request_really_cost(operations: Operations) -> None:
+    run = journal(operations, max_usd=10)
     answered, refused, lost = [await intend(run) for _ in range(3)]
 
     await run.answered(answered, b"", USAGE, 0.25, usd_to_come=0.125)
     await run.unanswered(refused, maybe_paid=False)
     await run.unanswered(lost, maybe_paid=True)
 
-    assert await spent(pool) == 0.25 + 0.125 + 0.5
+    assert await spent(operations) == 0.25 + 0.125 + 0.5
 
 
-async def test_each_backfill_has_a_cap_of_its_own(pool: AsyncConnectionPool) -> None:
+async def test_each_backfill_has_a_cap_of_its_own(operations: Operations) -> None:
     for spender in ("one", "other"):
-        await intend(journal(pool, spender=spender, max_usd=0.5))
+        await intend(journal(operations, spender=spender, max_usd=0.5))
         with pytest.raises(GlobalFault, match="ABOUTNESS_MAX_USD"):
-            await intend(journal(pool, spender=spender, max_usd=0.5))
+            await intend(journal(operations, spender=spender, max_usd=0.5))
 
 
-async def test_with_a_cap_an_unknown_price_is_refused(pool: AsyncConnectionPool) -> None:
+async def test_with_a_cap_an_unknown_price_is_refused(operations: Operations) -> None:
     with pytest.raises(GlobalFault, match="price"):
-        await intend(journal(pool, max_usd=100), usd_at_most=None)
+        await intend(journal(operations, max_usd=100), usd_at_most=None)
 
-    assert await fetch(pool, "select count(*) from aboutness_ops.chat_request") == [(0,)]
-    await intend(journal(pool), usd_at_most=None)
+    assert await fetch(operations, "select count(*) from aboutness_ops.chat_request") == [(0,)]
+    await intend(journal(operations), usd_at_most=None)
 
 
 async def test_old_and_surplus_entries_are_trimmed_but_never_an_open_one(
-    pool: AsyncConnectionPool, monkeypatch: pytest.MonkeyPatch
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = journal(pool)
+    run = journal(operations)
     settled = [await ask_and_answer(run) for _ in range(6)]
     for request_id in settled:
         await run.settle([request_id])
     still_open = [await ask_and_answer(run), await intend(run)]
     await fetch(
-        pool,
+        operations,
         "update aboutness_ops.chat_request set asked_at = now() - interval '90 days',"
         f" settled_at = settled_at - (request_id = {settled[0]})::int * interval '31 days' returning 1",
     )
-    assert await run.trim() == 1
+    assert await trim(operations) == 1
 
-    monkeypatch.setattr(journal_module, "KEEP_ENTRIES", 2)
-    assert await run.trim() > 0
+    monkeypatch.setattr(journal_module, "KEEP_ENTRIES", 4)
+    assert await trim(operations) == 3
 
-    rows = await fetch(pool, "select request_id from aboutness_ops.chat_request order by 1")
-    left = [request_id for (request_id,) in rows]
-    assert left[-2:] == still_open
-    assert left[:-2] == settled[-len(left) + 2 :]
-    assert 2 <= len(left) - 2 <= 3
+    rows = await fetch(operations, "select request_id from aboutness_ops.chat_request order by 1")
+    assert [request_id for (request_id,) in rows] == settled[-2:] + still_open
+
+    monkeypatch.setattr(journal_module, "KEEP_ENTRIES", 1)
+    assert await trim(operations) == 2
+
+    rows = await fetch(operations, "select request_id from aboutness_ops.chat_request order by 1")
+    assert [request_id for (request_id,) in rows] == still_open

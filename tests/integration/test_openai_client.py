@@ -1,7 +1,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -19,6 +19,7 @@ from scripted_endpoint import (
     Reset,
     Scripted,
     ScriptedEndpoint,
+    Together,
     answer_json,
     base64_vector,
     chat_answer,
@@ -37,11 +38,15 @@ from aboutness_assets.openai_client import (
     MAX_ATTEMPTS,
     ContentFiltered,
     OpenAIClient,
+    WireCounts,
     read_chat_body,
     read_embeddings_body,
 )
 from aboutness_assets.songs import Usage
-from aboutness_assets.throttle import Throttle
+from aboutness_assets.throttle import Reservation, Throttle
+
+MakeClient = Callable[..., OpenAIClient]
+MakeThrottle = Callable[..., Throttle]
 
 KEY = "sk-verysecretkey123456"
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": '{"songs":[]}'}]
@@ -57,34 +62,36 @@ async def endpoint() -> AsyncIterator[ScriptedEndpoint]:
         yield endpoint
 
 
-def client_of(endpoint: ScriptedEndpoint, **changes: Any) -> OpenAIClient:
-    throttles = {
-        kind: Throttle(rate_limit_waits=(0.01, 0.02)) for kind in ("chat_throttle", "embedding_throttle")
-    }
-    return OpenAIClient(
-        **{
-            "api_key": KEY,
-            "base_url": endpoint.base_url,
-            "chat_model": "gpt-test",
-            "reasoning_effort": "none",
-            "embedding_model": "embed-test",
-            "request_timeout_seconds": 5,
-            "log": logging.getLogger("test"),
-            "retry_backoff_seconds": 0.001,
-            **throttles,
-            **changes,
-        }
-    )
+@pytest.fixture
+def make_client(endpoint: ScriptedEndpoint, make_throttle: MakeThrottle) -> MakeClient:
+    def make(**changes: Any) -> OpenAIClient:
+        return OpenAIClient(
+            **{
+                "api_key": KEY,
+                "base_url": endpoint.base_url,
+                "chat_model": "gpt-test",
+                "reasoning_effort": "none",
+                "embedding_model": "embed-test",
+                "request_timeout_seconds": 5,
+                "chat_throttle": make_throttle(),
+                "embedding_throttle": make_throttle(),
+                "log": logging.getLogger("test"),
+                "retry_backoff_seconds": 0.001,
+                **changes,
+            }
+        )
+
+    return make
 
 
 @pytest.fixture
-async def client(endpoint: ScriptedEndpoint) -> AsyncIterator[OpenAIClient]:
-    async with client_of(endpoint) as client:
+async def client(make_client: MakeClient) -> AsyncIterator[OpenAIClient]:
+    async with make_client() as client:
         yield client
 
 
 async def chat(client: OpenAIClient) -> bytes:
-    return await client.chat(MESSAGES, SCHEMA, estimated_tokens=20)
+    return await client.chat(MESSAGES, SCHEMA, estimated_tokens=(15, 5))
 
 
 async def test_a_chat_request_carries_model_messages_format_and_effort_and_nothing_else(
@@ -104,59 +111,63 @@ async def test_a_chat_request_carries_model_messages_format_and_effort_and_nothi
     }
 
 
-async def test_an_empty_reasoning_effort_is_not_sent(endpoint: ScriptedEndpoint) -> None:
+async def test_an_empty_reasoning_effort_is_not_sent(
+    endpoint: ScriptedEndpoint, make_client: MakeClient
+) -> None:
     endpoint.script(chat_answer())
-    async with client_of(endpoint, reasoning_effort="") as client:
+    async with make_client(reasoning_effort="") as client:
         await chat(client)
     assert "reasoning_effort" not in endpoint.requests[0].body
 
 
 async def test_key_and_address_come_from_the_environment_where_none_is_given(
-    endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+    endpoint: ScriptedEndpoint, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
     monkeypatch.setenv("OPENAI_BASE_URL", endpoint.base_url)
     endpoint.script(chat_answer())
-    async with client_of(endpoint, api_key=None, base_url="") as client:
+    async with make_client(api_key=None, base_url="") as client:
         await chat(client)
     assert endpoint.requests[0].headers["Authorization"] == "Bearer from-the-environment"
 
 
 async def test_without_a_key_the_message_names_the_setting_and_the_embedded_environment(
-    endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(SettingsError, match=r"OPENAI_API_KEY.*aboutness-local"):
-        client_of(endpoint, api_key="")
+        make_client(api_key="")
 
 
 @pytest.mark.parametrize("key", ["sk-s3cret\nrest", "sk-s3cret…", "\x1b[31ms3cret"])
 async def test_a_key_that_no_request_can_carry_is_told_at_once_and_unshown(
-    endpoint: ScriptedEndpoint, key: str
+    make_client: MakeClient, key: str
 ) -> None:
     with pytest.raises(SettingsError, match="OPENAI_API_KEY holds characters") as caught:
-        client_of(endpoint, api_key=key)
+        make_client(api_key=key)
     assert "s3cret" not in str(caught.value)
 
 
-async def test_white_space_around_a_key_is_no_part_of_it(endpoint: ScriptedEndpoint) -> None:
+async def test_white_space_around_a_key_is_no_part_of_it(
+    endpoint: ScriptedEndpoint, make_client: MakeClient
+) -> None:
     endpoint.script(chat_answer("hi"))
-    async with client_of(endpoint, api_key=f" {KEY}\n") as client:
+    async with make_client(api_key=f" {KEY}\n") as client:
         await chat(client)
     assert endpoint.requests[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize("base_url", ["localhost:8000/v1", "/v1", "ftp://example.org"])
-async def test_an_address_that_is_none_is_told_at_once(endpoint: ScriptedEndpoint, base_url: str) -> None:
+async def test_an_address_that_is_none_is_told_at_once(make_client: MakeClient, base_url: str) -> None:
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
-        client_of(endpoint, base_url=base_url)
+        make_client(base_url=base_url)
 
 
 async def test_with_no_address_at_all_it_is_openai_s(
-    endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "")
-    async with client_of(endpoint, base_url=None) as client:
+    async with make_client(base_url=None) as client:
         assert client._openai.base_url.host == "api.openai.com"
 
 
@@ -224,10 +235,10 @@ async def test_a_passing_fault_of_the_provider_is_tried_again(
 
 @pytest.mark.parametrize("trouble", [Hang(), Drip()])
 async def test_a_request_that_takes_too_long_is_given_up_and_tried_again(
-    endpoint: ScriptedEndpoint, trouble: Scripted
+    endpoint: ScriptedEndpoint, make_client: MakeClient, trouble: Scripted
 ) -> None:
     endpoint.script(trouble, chat_answer("at last"))
-    async with client_of(endpoint, request_timeout_seconds=0.2) as client:
+    async with make_client(request_timeout_seconds=0.2) as client:
         assert read_chat_body(await chat(client)).content == "at last"
 
 
@@ -248,8 +259,8 @@ async def test_a_fault_that_does_not_pass_ends_the_request_with_what_how_often_a
     assert len(endpoint.requests) == MAX_ATTEMPTS
 
 
-async def test_an_endpoint_that_no_one_serves_is_unavailable(endpoint: ScriptedEndpoint) -> None:
-    async with client_of(endpoint, base_url="http://127.0.0.1:1/v1") as client:
+async def test_an_endpoint_that_no_one_serves_is_unavailable(make_client: MakeClient) -> None:
+    async with make_client(base_url="http://127.0.0.1:1/v1") as client:
         with pytest.raises(ProviderUnavailable, match="a broken connection"):
             await chat(client)
 
@@ -261,7 +272,7 @@ async def test_an_endpoint_that_no_one_serves_is_unavailable(endpoint: ScriptedE
 async def test_a_429_is_waited_for_as_often_as_it_comes_and_never_fails(
     endpoint: ScriptedEndpoint, client: OpenAIClient, headers: dict[str, str]
 ) -> None:
-    storms = 2 * MAX_ATTEMPTS
+    storms = MAX_ATTEMPTS + 1
     endpoint.script(*[error(429, "slow down", headers)] * storms, error(500, "oops"), chat_answer("at last"))
     assert read_chat_body(await chat(client)).content == "at last"
     assert client.counts.rate_limited == storms
@@ -271,25 +282,20 @@ async def test_a_429_is_waited_for_as_often_as_it_comes_and_never_fails(
 async def test_a_pause_is_logged_once_for_all_requests_that_it_stops(
     endpoint: ScriptedEndpoint, client: OpenAIClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    all_sent = asyncio.Event()
-
-    async def await_all() -> None:
-        while len(endpoint.requests) < 8:
-            endpoint.arrived.clear()
-            await endpoint.arrived.wait()
-        all_sent.set()
-
-    limited = error(429, "slow down", {"retry-after-ms": "30"})
+    limited = Together(error(429, "slow down", {"retry-after-ms": "30"}), requests=8)
     endpoint.script(*[limited] * 8)
     endpoint.otherwise = chat_answer()
-    await asyncio.gather(await_all(), *(chat(client) for _ in range(8)))
+    await asyncio.gather(*(chat(client) for _ in range(8)))
     warnings = [record.getMessage() for record in caplog.records if "429" in record.getMessage()]
     assert warnings == ["The provider's rate limit is reached (HTTP 429): all chat requests wait 0.03 s."]
     assert client.counts.rate_limited == 8
 
 
 async def test_a_pause_that_the_server_names_by_date_stops_the_others_too(
-    endpoint: ScriptedEndpoint, caplog: pytest.LogCaptureFixture
+    endpoint: ScriptedEndpoint,
+    make_client: MakeClient,
+    make_throttle: MakeThrottle,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
     waits: list[float] = []
@@ -302,7 +308,7 @@ async def test_a_pause_that_the_server_names_by_date_stops_the_others_too(
 
     date = format_datetime(datetime.now(UTC) + timedelta(hours=5), usegmt=True)
     endpoint.script(error(429, "slow down", {"Retry-After": date}), chat_answer(), chat_answer())
-    async with client_of(endpoint, chat_throttle=Throttle(clock=lambda: now, sleep=sleep)) as client:
+    async with make_client(chat_throttle=make_throttle(clock=lambda: now, sleep=sleep)) as client:
         tasks = [asyncio.create_task(chat(client))]
         await pausing.wait()
         tasks.append(asyncio.create_task(chat(client)))
@@ -382,12 +388,12 @@ async def test_a_refusal_by_the_content_filter_is_told_apart(
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500])
 async def test_no_error_holds_a_secret_or_is_endless(
-    endpoint: ScriptedEndpoint, status: int, caplog: pytest.LogCaptureFixture
+    endpoint: ScriptedEndpoint, make_client: MakeClient, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "test")
     key = "no-usual-key"
     endpoint.otherwise = error(status, f"key {key}, sk-abc***def, Bearer xyzxyz; " + "long\n" * 500)
-    async with client_of(endpoint, api_key=key) as client:
+    async with make_client(api_key=key) as client:
         with pytest.raises((RequestRefused, GlobalFault, ProviderUnavailable)) as raised:
             await chat(client)
     error_text = str(raised.value)
@@ -400,15 +406,17 @@ async def test_no_error_holds_a_secret_or_is_endless(
 
 
 @pytest.mark.parametrize("waits_for", ["the answer", "a slot", "the end of a pause", "the next attempt"])
-async def test_cancelling_goes_through_at_once(endpoint: ScriptedEndpoint, waits_for: str) -> None:
-    throttle = Throttle(rate_limit_waits=(500,), max_in_flight=1)
+async def test_cancelling_goes_through_at_once(
+    endpoint: ScriptedEndpoint, make_client: MakeClient, make_throttle: MakeThrottle, waits_for: str
+) -> None:
+    throttle = make_throttle(waits=(500,), max_in_flight=1)
     scripted: Scripted = Hang()
     if waits_for == "the end of a pause":
         scripted = error(429, "slow down")
     if waits_for == "the next attempt":
         scripted = error(503, "closed", {"Retry-After": "500"})
     endpoint.otherwise = scripted
-    async with client_of(endpoint, chat_throttle=throttle) as client:
+    async with make_client(chat_throttle=throttle) as client:
         tasks = [asyncio.create_task(chat(client))]
         await endpoint.arrived.wait()
         if waits_for == "a slot":
@@ -422,9 +430,12 @@ async def test_cancelling_goes_through_at_once(endpoint: ScriptedEndpoint, waits
         assert throttle.in_flight == 0
 
 
-async def test_more_than_five_hundred_requests_are_in_flight_at_once(endpoint: ScriptedEndpoint) -> None:
+async def test_more_than_five_hundred_requests_are_in_flight_at_once(
+    endpoint: ScriptedEndpoint, make_client: MakeClient, make_throttle: MakeThrottle
+) -> None:
     endpoint.otherwise = Hang()
-    async with client_of(endpoint, chat_throttle=Throttle(max_in_flight=512)) as client:
+    throttle = make_throttle(max_in_flight=512, requests_per_minute=60_000)
+    async with make_client(chat_throttle=throttle) as client:
         tasks = [asyncio.create_task(chat(client)) for _ in range(520)]
         while len(endpoint.requests) < 512:
             endpoint.arrived.clear()
@@ -434,18 +445,37 @@ async def test_more_than_five_hundred_requests_are_in_flight_at_once(endpoint: S
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_the_tokens_that_were_used_settle_those_that_were_reserved(endpoint: ScriptedEndpoint) -> None:
-    settled: list[tuple[int, int]] = []
+async def test_the_tokens_that_were_used_settle_those_that_were_reserved(
+    endpoint: ScriptedEndpoint, client: OpenAIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[tuple[float, int, int]] = []
 
-    class Recording(Throttle):
-        def settle(self, estimated: int, used: int) -> None:
-            settled.append((estimated, used))
+    def settle(throttle: Throttle, reservation: Reservation, prompt: int, completion: int) -> None:
+        settled.append((reservation.tokens, prompt, completion))
 
+    monkeypatch.setattr(Throttle, "settle", settle)
     endpoint.script(chat_answer(), embeddings_answer({0: [1.0]}, tokens=3))
-    async with client_of(endpoint, chat_throttle=Recording(), embedding_throttle=Recording()) as client:
-        await chat(client)
-        await client.embeddings(["a"], None, 9)
-    assert settled == [(20, 17), (9, 3)]
+    await chat(client)
+    await client.embeddings(["a"], None, 9)
+    assert settled == [(20, 12, 5), (9, 3, 0)]
+
+
+async def test_a_client_that_counts_anew_counts_its_own_requests_alone(
+    endpoint: ScriptedEndpoint, client: OpenAIClient
+) -> None:
+    one, other = client.counting_anew(), client.counting_anew()
+    endpoint.script(chat_answer(), error(429, "slow down"), chat_answer())
+    endpoint.otherwise = embeddings_answer({0: [1.0]})
+    await chat(one)
+    await chat(other)
+    await other.embeddings(["a"], None, 1)
+    assert (one.counts.chat_requests, one.counts.rate_limited, one.counts.embedding_requests) == (1, 0, 0)
+    assert (other.counts.chat_requests, other.counts.rate_limited, other.counts.embedding_requests) == (
+        2,
+        1,
+        1,
+    )
+    assert client.counts == WireCounts()
 
 
 async def test_vectors_are_asked_for_in_base64_and_come_by_index(

@@ -27,9 +27,10 @@ from service_database import make_service as make_on
 from stand_in import StandIn
 
 from aboutness_assets.database import aboutness_table
-from aboutness_assets.database import journal as journal_module
+from aboutness_assets.database import operations as operations_module
 from aboutness_assets.database.journal import Journal
-from aboutness_assets.database.operations import open_operations
+from aboutness_assets.database.operations import Operations, open_operations
+from aboutness_assets.errors import GlobalFault
 from aboutness_assets.local.postgres import EmbeddedPostgres
 from aboutness_assets.songs import Song, Usage
 
@@ -209,7 +210,7 @@ async def test_a_postgres_that_stays_away(
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    monkeypatch.setattr(journal_module, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(operations_module, "RETRY_SECONDS", 1.0)
     monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
     apart, number = WHERE[where]
     campaign = await begin_campaign(apart=apart)
@@ -338,62 +339,109 @@ class LosesConnections:
             self._lost -= 1
             raise psycopg.OperationalError("the connection is lost")
 
+    async def check(self) -> None:
+        """Nothing is broken."""
 
-def journal_on(pool: Any) -> Journal:
+
+@pytest.fixture
+async def own_pool(make_service: Callable[..., ServiceDatabase]) -> AsyncIterator[AsyncConnectionPool]:
+    """Connections to our own Postgres, its schema laid."""
+    url = make_service().ops_url
+    async with open_operations(url):
+        pass
+    async with AsyncConnectionPool(url, open=False, kwargs={"autocommit": True}) as pool:
+        yield pool
+
+
+def journal_on(pool: AsyncConnectionPool, lost: int = 0, max_usd: float = 10.0) -> Journal:
+    """A journal whose first ``lost`` commits are not heard of."""
+    losing: Any = LosesConnections(pool, lost)
     return Journal(
-        pool,
+        Operations(losing),
         service="service",
         spender="backfill",
         run_id="run",
         range_key="range",
         integer_ids=True,
-        max_usd=10.0,
+        max_usd=max_usd,
     )
 
 
-async def intend(journal: Journal) -> int:
-    return await journal.intend(
-        [Song(1, "Imagine", "John Lennon")], "batch", model="model", prompt_hash="hash", usd_at_most=1.0
-    )
+async def intend(journal: Journal, song_id: int = 1, usd_at_most: float = 1.0) -> int:
+    songs = [Song(song_id, "Imagine", "John Lennon")]
+    return await journal.intend(songs, "batch", model="model", prompt_hash="hash", usd_at_most=usd_at_most)
+
+
+async def fetch(pool: AsyncConnectionPool, query: str) -> list[tuple[Any, ...]]:
+    async with pool.connection() as connection:
+        return await (await connection.execute(query.encode())).fetchall()
+
+
+ENTRIES = "select request_id, answer from aboutness_ops.chat_request order by request_id"
+SPENT = "select usd::float8 from aboutness_ops.spend"
 
 
 async def test_an_entry_whose_commit_was_not_heard_of_is_written_and_booked_once(
-    make_service: Callable[..., ServiceDatabase],
+    own_pool: AsyncConnectionPool,
 ) -> None:
-    service = make_service()
-    async with open_operations(service.ops_url) as pool:
-        answered = await intend(journal_on(LosesConnections(pool, 2)))
-        await journal_on(LosesConnections(pool, 2)).answered(
-            answered, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.125
-        )
-        refused = await intend(journal_on(LosesConnections(pool, 1)))
-        await journal_on(LosesConnections(pool, 1)).unanswered(refused, maybe_paid=False)
+    answered = await intend(journal_on(own_pool, lost=2))
+    await journal_on(own_pool, lost=2).answered(answered, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.125)
+    refused = await intend(journal_on(own_pool, lost=1))
+    await journal_on(own_pool, lost=1).unanswered(refused, maybe_paid=False)
 
-    with psycopg.connect(service.ops_url) as connection:
-        entries = connection.execute("select request_id, answer from aboutness_ops.chat_request order by 1")
-        assert entries.fetchall() == [(answered, b"answer"), (refused, None)]
-        spent = connection.execute("select usd::float8 from aboutness_ops.spend")
-        assert spent.fetchall() == [(0.375,)]
+    assert await fetch(own_pool, ENTRIES) == [(answered, b"answer"), (refused, None)]
+    assert await fetch(own_pool, SPENT) == [(0.375,)]
+
+
+async def test_of_entries_that_share_a_commit_that_was_not_heard_of_each_is_written_and_booked_once(
+    own_pool: AsyncConnectionPool,
+) -> None:
+    asking, answering = journal_on(own_pool, lost=2), journal_on(own_pool, lost=2)
+
+    answered = await asyncio.gather(*(intend(asking, song_id) for song_id in range(3)))
+    await asyncio.gather(
+        *(
+            answering.answered(request_id, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.125)
+            for request_id in answered
+        )
+    )
+
+    assert await fetch(own_pool, ENTRIES) == [(request_id, b"answer") for request_id in answered]
+    assert await fetch(own_pool, SPENT) == [(3 * 0.375,)]
+    assert await fetch(own_pool, "select count(distinct xmin::text) from aboutness_ops.chat_request") == [
+        (1,)
+    ]
+
+
+async def test_beside_an_entry_that_the_cap_forbids_the_others_are_booked_once_whatever_is_not_heard_of(
+    own_pool: AsyncConnectionPool,
+) -> None:
+    journal = journal_on(own_pool, lost=3, max_usd=2.0)
+
+    first, second, third = await asyncio.gather(
+        *(intend(journal, song_id, usd) for song_id, usd in enumerate((1.0, 5.0, 0.5))),
+        return_exceptions=True,
+    )
+
+    assert isinstance(second, GlobalFault)
+    assert await fetch(own_pool, ENTRIES) == [(first, None), (third, None)]
+    assert await fetch(own_pool, SPENT) == [(1.5,)]
 
 
 async def test_an_answer_is_kept_although_its_run_is_stopped_while_the_journal_waits(
-    make_service: Callable[..., ServiceDatabase],
+    own_pool: AsyncConnectionPool,
 ) -> None:
-    service = make_service()
-    async with open_operations(service.ops_url) as pool:
-        journal = journal_on(pool)
-        request_id = await intend(journal)
-        with psycopg.connect(service.ops_url) as connection:
-            connection.execute("select from aboutness_ops.chat_request for update")
-            keeping = asyncio.create_task(
-                journal.answered(request_id, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.0)
-            )
-            await asyncio.to_thread(wait_until, lambda: bool(waiting_sessions(connection)))
-            keeping.cancel()
-            await asyncio.sleep(0)
+    journal = journal_on(own_pool)
+    request_id = await intend(journal)
+    with psycopg.connect(str(own_pool.conninfo)) as connection:
+        connection.execute("select from aboutness_ops.chat_request for update")
+        keeping = asyncio.create_task(
+            journal.answered(request_id, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.0)
+        )
+        await asyncio.to_thread(wait_until, lambda: bool(waiting_sessions(connection)))
+        keeping.cancel()
+        await asyncio.sleep(0)
 
-        with pytest.raises(asyncio.CancelledError):
-            await keeping
-    with psycopg.connect(service.ops_url) as connection:
-        kept = connection.execute("select answer from aboutness_ops.chat_request").fetchall()
-    assert kept == [(b"answer",)]
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    assert await fetch(own_pool, ENTRIES) == [(request_id, b"answer")]

@@ -11,7 +11,6 @@ from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.prompt import (
     EXAMPLE_EMOTIONS,
     EXAMPLE_MOMENTS,
-    JSON_OBJECT_FORMAT,
     SYSTEM_PROMPT,
     chat_messages,
     estimated_tokens,
@@ -115,7 +114,6 @@ def test_the_schema_depends_on_the_number_of_songs_alone() -> None:
 
 
 def test_the_words_alone_say_the_form_where_no_schema_is_taken() -> None:
-    assert JSON_OBJECT_FORMAT == {"type": "json_object"}
     assert "JSON" in SYSTEM_PROMPT
     form = json.loads(SYSTEM_PROMPT[SYSTEM_PROMPT.rindex('{"songs"') :])
     entry = response_format(pack_of("a"))["json_schema"]["schema"]["$defs"]["aboutness"]

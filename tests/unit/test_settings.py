@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from aboutness_assets.errors import SettingsError
-from aboutness_assets.settings import Settings, load_settings
+from aboutness_assets.settings import PARTITIONS_PER_RUN, Settings, load_settings, partitions_per_run
 
 SECRET = "postgresql://user:sesame@host/database"
 
@@ -155,6 +155,27 @@ def test_every_wrong_setting_is_named_and_no_value_is_shown(monkeypatch: pytest.
     for name in ("ABOUTNESS_PACK_SIZE", "ABOUTNESS_MAX_USD", "ABOUTNESS_REQUEST_TIMEOUT"):
         assert name in str(refused.value)
     assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 20), ("", 20), ("1", 1), ("250", 250)])
+def test_partitions_per_run_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: int
+) -> None:
+    monkeypatch.delenv(PARTITIONS_PER_RUN, raising=False)
+    if given is not None:
+        monkeypatch.setenv(PARTITIONS_PER_RUN, given)
+
+    assert partitions_per_run() == expected
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "2.5", "many", "²", " "])
+def test_partitions_per_run_that_are_no_number_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv(PARTITIONS_PER_RUN, given)
+
+    with pytest.raises(SettingsError, match=r"^ABOUTNESS_PARTITIONS_PER_RUN: must be a whole number above 0"):
+        partitions_per_run()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,322 @@
+"""Growth: what one range costs in catalogues of 100 thousand, a million and ten million songs.
+
+Three databases of one Postgres, warm; each operation takes turns on the three, so that whatever else the
+machine does falls on all of them alike. Half of the songs of every range have a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from operator import truediv
+from pathlib import Path
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.database import catalogue
+from aboutness_assets.database.journal import KEEP_ENTRIES, trim
+from aboutness_assets.database.operations import Operations, open_operations
+from aboutness_assets.database.service import open_service
+from aboutness_assets.local.postgres import EmbeddedPostgres
+from aboutness_assets.local.service_tables import create_operations_database, lay_service_tables
+from aboutness_assets.partitions import SongIdRange
+from aboutness_assets.runs import coverage_by_range, hold_criteria, lay_ranges
+from aboutness_assets.settings import Settings, load_settings
+from benchmarks.environment import real_songs
+from benchmarks.result import Plot, Result, Table
+
+SIZES = (100_000, 1_000_000, 10_000_000)
+"""Songs of the catalogues."""
+
+RANGE_SIZE = 1000
+PLACES = ("at the start", "in the middle", "at the end")
+RANGES_A_PLACE = 5
+
+TURNS = 100
+"""Measurements of an operation on a range, on each catalogue."""
+
+TURNS_OF_TOTALS = 3
+"""The same of an operation on a whole catalogue."""
+
+RANGES_A_COVERAGE = 100
+"""Ranges, spread evenly over the catalogue, in one measurement of the coverage report."""
+
+OLD_STYLE_SONGS = 130
+"""The first songs; the rows of those of them that have one are old-style: 65, as in the sample catalogue."""
+
+FLAT = 0.15
+"""How much more a range may cost in a larger catalogue than in the smallest (issue 4)."""
+
+LOG = logging.getLogger(__name__)
+
+# In the order of ids, as a catalogue grows.
+_SONGS = """
+insert into songs
+select song_id, title || case when song_id > titles then ' ' || (song_id - 1) / titles else '' end, artist
+from generate_series(1, %(songs)s::integer) as song_id
+cross join (select count(*)::integer as titles from title) as counted
+join title on number = (song_id - 1) %% titles
+order by song_id
+"""
+
+# Vectors of three numbers: real ones lie outside of the main heap, and no read of a range touches them.
+_ROWS = """
+insert into song_aboutness
+select song_id, left('Longing that turns into quiet hope, as in ' || title, 100),
+       left('A late drive home, alone with ' || artist, 100), 'high', 'medium',
+       '[0.1,0.2,0.3]', '[0.3,0.2,0.1]',
+       case when song_id <= %(old_style)s then timestamptz '2025-01-01' else now() end
+from songs where song_id %% 2 = 0 order by song_id
+"""
+
+_JOURNAL = """
+insert into aboutness_ops.chat_request
+    (service, spender, run_id, range_key, kind, song_ids, songs, model, prompt_hash,
+     answered_at, answer, settled_at, outcome)
+select 'service', 'backfill', 'run', 'range', 'batch', array['1', '2'], '[]', 'gpt-6-luna', 'hash',
+       settled_at, 'answer', settled_at, 'used'
+from (select now() - make_interval(secs => number / 100.0) as settled_at
+      from generate_series(1, %(entries)s::integer) as number) as settled
+"""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """One catalogue with its ranges. The journal in operations is full of settled entries."""
+
+    songs: int
+    settings: Settings
+    service: AsyncConnectionPool[AsyncConnection]
+    operations: Operations
+    keys: list[str]
+
+    def key(self, place: str, turn: int) -> str:
+        """The range of a turn: one of the few at a place, so that all are warm."""
+        last = len(self.keys) - RANGES_A_PLACE
+        first = (0, last // 2, last)[PLACES.index(place)]
+        return self.keys[first + turn % RANGES_A_PLACE]
+
+
+Operation = Callable[[Catalogue, int], Awaitable[object]]
+"""What is measured: on a catalogue, in a turn."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Median seconds by songs of the catalogue, and how much more any takes than the smallest.
+
+    growth is 0.1 for 10 % more: the median of what each turn saw, as what slowed the machine for a while
+    slowed all catalogues.
+    """
+
+    seconds: dict[int, float]
+    growth: float
+
+
+def run() -> Result:
+    """Lay the catalogues, measure, and remove them."""
+    with tempfile.TemporaryDirectory(prefix="aboutness-growth-") as directory:
+        server = EmbeddedPostgres(
+            Path(directory) / "postgres",
+            # Everything stays in memory: the work is measured and no disk. autovacuum would fall on one
+            # catalogue alone; all are vacuumed when they are laid.
+            {"fsync": "off", "shared_buffers": "4GB", "max_wal_size": "2GB", "autovacuum": "off"},
+        ).start()
+        try:
+            return asyncio.run(_measure({songs: lay_catalogue(server, songs) for songs in SIZES}))
+        finally:
+            server.reset()
+
+
+def lay_catalogue(server: EmbeddedPostgres, songs: int) -> Settings:
+    """Lay so many songs, every second with a row, beside a database of our own; the settings of both."""
+    began = time.monotonic()
+    service, operations = f"service_{songs}", f"operations_{songs}"
+    with psycopg.connect(server.url(), autocommit=True) as admin:
+        admin.execute(f"create database {service}".encode())
+        create_operations_database(
+            admin, operations, role="operations", password=server.password("operations")
+        )
+    with psycopg.connect(server.url(service), autocommit=True) as admin:
+        lay_service_tables(
+            admin, vector_type="vector(3)", role="aboutness", password=server.password("aboutness")
+        )
+        admin.execute("create temporary table title (number integer primary key, title text, artist text)")
+        with admin.cursor().copy("copy title from stdin") as copy:
+            for number, (title, artist) in enumerate(real_songs()):
+                copy.write_row((number, title, artist))
+        admin.execute("analyze title")
+        admin.execute(_SONGS, {"songs": songs})
+        admin.execute(_ROWS, {"old_style": OLD_STYLE_SONGS})
+        admin.execute("vacuum analyze")
+    _say(f"{songs:,} songs laid in {time.monotonic() - began:.0f} s")
+    return load_settings(
+        database_url=server.url(service, "aboutness"),
+        dagster_pg_url=server.url(operations, "operations"),
+        range_size=RANGE_SIZE,
+    )
+
+
+async def _measure(settings: Mapping[int, Settings]) -> Result:
+    async with AsyncExitStack() as stack:
+        catalogues = [await _opened(stack, songs, of_catalogue) for songs, of_catalogue in settings.items()]
+        _say(f"ranges: {', '.join(f'{len(of.keys):,}' for of in catalogues)}")
+        reads = {f"read a range {place}": _reading(place) for place in PLACES}
+        a_range = {
+            name: await _taking_turns(name, operation, catalogues, TURNS)
+            for name, operation in {**reads, CHECKS: _check_after_a_range, TRIM: _trim}.items()
+        }
+        a_range[COVERAGE] = await _taking_turns(COVERAGE, _cover, catalogues, TURNS // 5, RANGES_A_COVERAGE)
+        whole = {
+            name: await _taking_turns(name, operation, catalogues, TURNS_OF_TOTALS)
+            for name, operation in WHOLE.items()
+        }
+    return _result(a_range, whole)
+
+
+async def _opened(stack: AsyncExitStack, songs: int, settings: Settings) -> Catalogue:
+    operations = await stack.enter_async_context(open_operations(settings.operations_url()))
+    async with operations.connection() as connection:
+        await connection.execute(_JOURNAL, {"entries": min(songs // settings.pack_size, KEEP_ENTRIES)})
+        await connection.execute("vacuum analyze")
+    service = await stack.enter_async_context(open_service(settings.service_url(), 1))
+    keys = await lay_ranges(settings, list, lambda keys: None, LOG)
+    return Catalogue(songs, settings, service, operations, keys)
+
+
+async def _taking_turns(
+    name: str, operation: Operation, catalogues: list[Catalogue], turns: int, times_a_turn: int = 1
+) -> Cost:
+    """Measure an operation, which does the work so many times in a turn. The first turns only warm up."""
+    measured: dict[int, list[float]] = {of.songs: [] for of in catalogues}
+    warm_up = min(turns, RANGES_A_PLACE)
+    for turn in range(warm_up + turns):
+        for of in catalogues:
+            began = time.perf_counter()
+            await operation(of, turn)
+            if turn >= warm_up:
+                measured[of.songs].append((time.perf_counter() - began) / times_a_turn)
+    medians = {songs: statistics.median(times) for songs, times in measured.items()}
+    _say(f"{name}: {', '.join(f'{1000 * median:.2f} ms' for median in medians.values())}")
+    smallest, *larger = measured.values()
+    growth = max(statistics.median(map(truediv, times, smallest)) for times in larger) - 1
+    return Cost(medians, growth)
+
+
+def _reading(place: str) -> Operation:
+    async def read(of: Catalogue, turn: int) -> None:
+        """As a run does: how many songs and rows there are, then the songs without a row."""
+        song_id_range = SongIdRange.from_key(of.key(place, turn), "integer")
+        async with of.service.connection() as connection:
+            await catalogue.range_counts(connection, of.settings.songs_query, song_id_range)
+        async for _ in catalogue.pages_without_row(of.service, of.settings.songs_query, song_id_range):
+            pass
+
+    return read
+
+
+async def _check_after_a_range(of: Catalogue, turn: int) -> None:
+    await hold_criteria(of.settings, [of.key("in the middle", turn)])
+
+
+async def _trim(of: Catalogue, turn: int) -> None:
+    """The journal, as at the end of every run; nothing is too old and nothing too much."""
+    await trim(of.operations)
+
+
+async def _cover(of: Catalogue, turn: int) -> None:
+    every = len(of.keys) // RANGES_A_COVERAGE
+    await coverage_by_range(of.settings, of.keys[turn % every :: every])
+
+
+async def _lay(of: Catalogue, turn: int) -> None:
+    await lay_ranges(of.settings, list, lambda keys: None, LOG)
+
+
+async def _lay_again(of: Catalogue, turn: int) -> None:
+    """Nothing is new: as the sensor finds it every minute."""
+    await lay_ranges(of.settings, lambda: of.keys, lambda keys: None, LOG)
+
+
+async def _check_everything(of: Catalogue, turn: int) -> None:
+    await hold_criteria(of.settings)
+
+
+CHECKS = "checks after a range"
+TRIM = "trim the journal"
+COVERAGE = "coverage report, for each range"
+WHOLE: dict[str, Operation] = {
+    "lay the ranges": _lay,
+    "lay again, nothing new": _lay_again,
+    "checks of the whole table": _check_everything,
+}
+
+
+def _result(a_range: Mapping[str, Cost], whole: Mapping[str, Cost]) -> Result:
+    growing = [name for name, cost in a_range.items() if cost.growth > FLAT]
+    verdict = f"missed by {', '.join(growing)}" if growing else "met"
+    return Result(
+        name="growth",
+        title="Growth: a range's cost in catalogues of 100 thousand to ten million songs",
+        summary=(
+            f"Median wall times of {TURNS} turns on each catalogue, all in one Postgres, warm, without "
+            f"Dagster. Half of the songs have a row; ranges of {RANGE_SIZE:,} songs. Checks include "
+            f"connecting. Target: a range costs at most {FLAT:.0%} more in either of the larger catalogues "
+            f"than in the smallest: {verdict}."
+        ),
+        tables=[
+            Table(
+                title="One range, in milliseconds",
+                columns=["", *(f"{songs:,} songs" for songs in SIZES), "growth"],
+                rows=[
+                    [name, *(1000 * cost.seconds[songs] for songs in SIZES), f"{cost.growth:+.0%}"]
+                    for name, cost in a_range.items()
+                ],
+            ),
+            Table(
+                title="Everything, in seconds",
+                columns=["", *(f"{songs:,} songs" for songs in SIZES), "each further 100,000"],
+                rows=[
+                    [name, *(cost.seconds[songs] for songs in SIZES), _slope(cost)]
+                    for name, cost in whole.items()
+                ],
+                note="These read the whole catalogue, or every key of a range: they grow with it.",
+            ),
+        ],
+        plots=[
+            Plot(
+                file="growth.svg",
+                title="What a range costs",
+                x_label="songs in the catalogue",
+                y_label="milliseconds",
+                series={
+                    name: [(songs, 1000 * cost.seconds[songs]) for songs in SIZES]
+                    for name, cost in a_range.items()
+                },
+                log_x=True,
+            )
+        ],
+        data={
+            "a_range": {name: asdict(cost) for name, cost in a_range.items()},
+            "everything": {name: asdict(cost) for name, cost in whole.items()},
+        },
+    )
+
+
+def _slope(cost: Cost) -> float:
+    """Seconds for each 100,000 songs between the smallest and the largest catalogue."""
+    added = cost.seconds[SIZES[-1]] - cost.seconds[SIZES[0]]
+    return added / (SIZES[-1] - SIZES[0]) * 100_000
+
+
+def _say(progress: str) -> None:
+    print(f"growth: {progress}", file=sys.stderr, flush=True)
