@@ -29,7 +29,7 @@ from benchmarks.result import Result, Table
 WARM_UP_SONGS, SONGS = 1000, 5000
 """Of each process: whole ranges."""
 
-ROUNDS = 5
+ROUNDS = 3
 TARGET_MS = 6.0
 """Of a pack, everything but Dagster (issue 4)."""
 

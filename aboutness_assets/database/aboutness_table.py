@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
@@ -20,7 +21,10 @@ from aboutness_assets.errors import GlobalFault
 from aboutness_assets.songs import Aboutness, FailedSong, SongId
 
 INSERT_ATTEMPTS = 6
-"""Attempts at one transaction when Postgres goes away: 31 s of waits, and the pool's own with each."""
+"""Attempts at one transaction when Postgres goes away: 31 s of waits."""
+
+INSERT_SECONDS = 60.0
+"""How long they may take together, with what the pool waits for a connection."""
 
 INSERT_BACKOFF_SECONDS = 1.0
 """First wait after a lost connection; doubled each time."""
@@ -132,9 +136,11 @@ class AboutnessTable:
     async def _in_one_transaction(
         self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger
     ) -> Inserted:
+        deadline = time.monotonic() + INSERT_SECONDS
         for attempt in range(1, INSERT_ATTEMPTS + 1):
             try:
-                async with pool.connection() as connection, connection.transaction():
+                remaining = max(deadline - time.monotonic(), 1.0)
+                async with pool.connection(remaining) as connection, connection.transaction():
                     register(connection, self.vector_oid)
                     cursor = connection.cursor()
                     await cursor.executemany(_INSERT, [self._parameters(row) for row in rows])
@@ -143,7 +149,7 @@ class AboutnessTable:
             except (errors.DataError, errors.IntegrityError, errors.RaiseException):
                 raise
             except psycopg.OperationalError as lost:
-                if attempt == INSERT_ATTEMPTS:
+                if attempt == INSERT_ATTEMPTS or time.monotonic() > deadline:
                     raise GlobalFault(
                         f"The service's Postgres (DATABASE_URL) did not take rows in {attempt} attempts: "
                         f"{first_line(lost)}. The answers are kept; run the partition again when it is back."

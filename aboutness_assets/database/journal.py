@@ -21,7 +21,7 @@ KEEP_DAYS = 30
 """Settled entries older than this are trimmed at the end of a run."""
 
 KEEP_ENTRIES = 250_000
-"""Of so many last entries the settled ones are kept at most: about 4 KB each with a pack of 10, so the journal stays under about 1 GB."""
+"""Settled entries are kept among so many last ones: about 4 KB each with a pack of 10, about 1 GB in all."""
 
 
 @dataclass(frozen=True, slots=True)
