@@ -175,7 +175,7 @@ class Settings(BaseSettings):
 
 
 PARTITIONS_PER_RUN = "ABOUTNESS_PARTITIONS_PER_RUN"
-DEFAULT_PARTITIONS_PER_RUN = 20
+DEFAULT_PARTITIONS_PER_RUN = 60
 
 
 def partitions_per_run() -> int:

@@ -215,7 +215,7 @@ class Throttle:
     async def _take_lease(self) -> Lease:
         """Reserves for those who wait, as many as may go within LEASE_SECONDS."""
         rate = self._requests_per_second()
-        count = len(self._waiting) if rate is None else max(1, int(rate * LEASE_SECONDS))
+        count = 1 if rate is None else max(1, int(rate * LEASE_SECONDS))
         estimates = list(islice(self._waiting, count))
         with_answer = not self._answers_are_free()
         tokens = [prompt + completion * with_answer for prompt, completion in estimates]
@@ -241,6 +241,8 @@ class Throttle:
         self._lease = await self._limit.reserve(
             requests, tokens, settled=settled, answered=answered, seen=seen
         )
+        if self._sizes_itself:
+            self._slots.resize(self._size_asked_for())
         return self._lease
 
     def _answers_are_free(self) -> bool:
@@ -264,8 +266,10 @@ class Throttle:
 
     def _size_asked_for(self) -> int:
         rate = self._requests_per_second()
-        if rate is None or self._latency.count < LATENCIES_BEFORE_BELIEF:
+        if rate is None or self._lease is None:
             return UNKNOWN_IN_FLIGHT
+        if self._latency.count < LATENCIES_BEFORE_BELIEF:  # a known limit alone keeps requests back
+            return MAX_IN_FLIGHT if self._lease.limited else UNKNOWN_IN_FLIGHT
         # Little's law gives the mean number in flight; about it the number spreads as Poisson's does (M/G/∞),
         # so four standard deviations more hardly ever leave the limit unused.
         mean = rate * self._latency.value

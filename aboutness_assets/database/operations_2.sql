@@ -57,11 +57,12 @@ create function aboutness_ops.brake(
 $$;
 
 -- The pace that AIMD allows now. Slow start doubles it each second. Later it grows slowly about what was
--- last found out and faster the longer nothing went wrong, as TCP CUBIC (RFC 9438) does.
-create function aboutness_ops.pace_now(p_slow_start boolean, p_pace float8, p_grown float8)
+-- last found out and faster the longer nothing went wrong, as TCP CUBIC (RFC 9438) does; sooner where the
+-- limit p_rpm is known and only what others use of it is not.
+create function aboutness_ops.pace_now(p_slow_start boolean, p_pace float8, p_grown float8, p_rpm float8)
 returns float8 language sql immutable as $$
   select least(1e6, p_pace * case when p_slow_start then power(2, least(p_grown, 60))
-                                  else 1 + power(p_grown / 60, 2) end)
+                                  else 1 + power(p_grown / case when p_rpm is null then 60 else 20 end, 2) end)
 $$;
 
 -- Reserves requests and tokens, after taking in what was learnt since the last call; one round trip.
@@ -69,15 +70,16 @@ $$;
 --   p_settled: tokens used beyond those reserved (below 0: not used). p_answered: requests. p_seen: null, or of an answer
 --     {age, requests, tokens, request_limit, requests_remaining, requests_reset, token_limit, …}.
 -- wait: seconds until the first request may go, every: seconds between two of them, paused: seconds that a
--- pause still lasts. requests, tokens: reserved so far by all. least_charge: the fewest tokens that the provider was seen to count for a request.
+-- pause still lasts, limited: whether a limit is known. requests, tokens: reserved so far by all. least_charge: the fewest tokens that the provider was seen to count for a request.
 create function aboutness_ops.reserve(
   p_name text, p_now float8, p_rpm float8, p_tpm float8,
   p_requests float8, p_tokens float8, p_settled float8, p_answered float8, p_seen jsonb,
-  out wait float8, out every float8, out paused float8, out request_rate float8, out token_rate float8,
+  out wait float8, out every float8, out paused float8, out limited boolean, out request_rate float8, out token_rate float8,
   out requests float8, out tokens float8, out least_charge float8
 ) language plpgsql as $$
 declare
   burst constant float8 := 1;          -- seconds: what was not used can be made up for within them
+  unknown_pace constant float8 := 4;   -- requests a second
   first_pace constant float8 := 128;
   forgotten_after constant float8 := 600;
   t float8 := coalesce(p_now, extract(epoch from clock_timestamp()));
@@ -158,8 +160,11 @@ begin
     or coalesce(r.requests_remaining + used_in_a_minute < 0.85 * r.request_limit, r.request_limit is null);
   request_rate := rpm / 60 * aboutness_ops.brake(has_a_say, r.request_limit, r.requests_remaining, r.requests_reset,
     r.most_requests, r.requests_reserved - r.seen_requests, t - r.seen_at);
-  if rpm is null or not r.slow_start then
-    request_rate := least(request_rate, aboutness_ops.pace_now(r.slow_start, r.pace, r.grown));
+  limited := rpm is not null or tpm is not null;
+  if not limited and r.seen_at = '-infinity' then
+    request_rate := unknown_pace;  -- until the first answer tells what there is
+  elsif rpm is null or not r.slow_start then
+    request_rate := least(request_rate, aboutness_ops.pace_now(r.slow_start, r.pace, r.grown, rpm));
   end if;
   token_rate := tpm / 60 * aboutness_ops.brake(has_a_say, r.token_limit, r.tokens_remaining, r.tokens_reset,
     r.most_tokens, r.tokens_reserved - r.seen_tokens, t - r.seen_at);
@@ -226,12 +231,12 @@ begin
                        least(power(2, least(r.storm, 20)) / 1000, p_waits[cardinality(p_waits)]));
     rpm := least(nullif(p_rpm, 0), r.request_limit);
     if r.slow_start then
-      r.pace := coalesce(0.95 * rpm / 60, aboutness_ops.pace_now(true, r.pace, r.grown) / 2);
+      r.pace := coalesce(0.95 * rpm / 60, aboutness_ops.pace_now(true, r.pace, r.grown, rpm) / 2);
       r.slow_start := false; r.emptied_at := t; r.answered := 0; r.grown := 0;
     elsif r.answered >= enough then
       -- What was answered between two moments at which the limit was used up is the limit.
-      r.pace := greatest(0.05, least(rpm / 60, 0.95 * r.answered / greatest(t - r.emptied_at, 0.1),
-        aboutness_ops.pace_now(false, r.pace, r.grown)));
+      r.pace := greatest(0.05, rpm / 60 / 4, least(rpm / 60, 0.95 * r.answered / greatest(t - r.emptied_at, 0.1),
+        aboutness_ops.pace_now(false, r.pace, r.grown, rpm)));
       r.emptied_at := t; r.answered := 0; r.grown := 0;
     end if;
     r.paused_at := t;
