@@ -42,7 +42,7 @@ create table aboutness_ops.rate_limit (
 );
 
 -- The share of its limit at which requests may go, from 0.05 to 1: less than 1 while the provider's bucket has
--- less left than what goes in 1.5 seconds, unless that lasts until it resets. p_used went since it said so,
+-- less left than what goes in 4 seconds, unless that lasts until it resets. p_used went since it said so,
 -- p_age seconds ago. p_has_a_say: false for a sliding minute, which has nothing left whenever it is well used.
 create function aboutness_ops.brake(
   p_has_a_say boolean,
@@ -52,7 +52,7 @@ create function aboutness_ops.brake(
     when not p_has_a_say or p_limit is null or p_limit <= 0 or p_remaining is null then 1
     when p_remaining >= p_limit / 60 * p_reset then 1
     else greatest(0.05, least(1,
-      (p_remaining - p_used + p_age * p_limit / 60) / greatest(1e-9, least(p_limit / 40, p_most / 2))))
+      (p_remaining - p_used + p_age * p_limit / 60) / greatest(1e-9, least(p_limit / 15, p_most / 2))))
   end
 $$;
 
