@@ -157,7 +157,7 @@ def test_every_wrong_setting_is_named_and_no_value_is_shown(monkeypatch: pytest.
     assert "sesame" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, 20), ("", 20), ("1", 1), ("250", 250)])
+@pytest.mark.parametrize(("given", "expected"), [(None, 60), ("", 60), ("1", 1), ("250", 250)])
 def test_partitions_per_run_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, given: str | None, expected: int
 ) -> None:
