@@ -1,4 +1,4 @@
-"""Memory: the peak of one process that fills all ranges of catalogues of 10 thousand to a million songs.
+"""Memory: the peak of one process that fills all ranges of catalogues of 10 to 300 thousand songs.
 
 The endpoint answers at once and limits nothing, which is when most answers, texts and vectors are in hand.
 """
@@ -17,7 +17,7 @@ from benchmarks.environment import Environment, environment
 from benchmarks.result import Plot, Result, Table
 from benchmarks.workers import workers
 
-SIZES = (10_000, 100_000, 1_000_000)
+SIZES = (10_000, 100_000, 300_000)
 """Songs of the catalogues."""
 
 FLAT = 0.10
