@@ -212,7 +212,7 @@ class Throttle:
         self._reserved.clear()
         return pause, said if said is not None and said > MAX_PAUSE_SECONDS else None
 
-    async def _take_lease(self) -> Lease:
+    async def _take_lease(self) -> None:
         """Reserves for those who wait, as many as may go within LEASE_SECONDS."""
         rate = self._requests_per_second()
         count = 1 if rate is None else max(1, int(rate * LEASE_SECONDS))
@@ -229,7 +229,6 @@ class Throttle:
             self._reserved.append(
                 Reservation(first + number * lease.every, of_this, with_answer, all_requests, all_tokens)
             )
-        return lease
 
     async def _tell(self, requests: int, tokens: float) -> Lease:
         """Reserves, and tells what was learnt since the last time."""

@@ -67,15 +67,17 @@ $$;
 
 -- Reserves requests and tokens, after taking in what was learnt since the last call; one round trip.
 --   p_now: null, or the time (tests). p_rpm, p_tpm: configured limits a minute, 0 = none.
---   p_settled: tokens used beyond those reserved (below 0: not used). p_answered: requests. p_seen: null, or of an answer
---     {age, requests, tokens, request_limit, requests_remaining, requests_reset, token_limit, …}.
+--   p_settled: tokens used beyond those reserved (below 0: not used). p_answered: requests.
+--   p_seen: null, or of an answer {age, requests, tokens, request_limit, requests_remaining, requests_reset,
+--     token_limit, …}.
 -- wait: seconds until the first request may go, every: seconds between two of them, paused: seconds that a
--- pause still lasts, limited: whether a limit is known. requests, tokens: reserved so far by all. least_charge: the fewest tokens that the provider was seen to count for a request.
+-- pause still lasts, limited: whether a limit is known. requests, tokens: reserved so far by all.
+-- least_charge: the fewest tokens that the provider was seen to count for a request.
 create function aboutness_ops.reserve(
   p_name text, p_now float8, p_rpm float8, p_tpm float8,
   p_requests float8, p_tokens float8, p_settled float8, p_answered float8, p_seen jsonb,
-  out wait float8, out every float8, out paused float8, out limited boolean, out request_rate float8, out token_rate float8,
-  out requests float8, out tokens float8, out least_charge float8
+  out wait float8, out every float8, out paused float8, out limited boolean,
+  out request_rate float8, out token_rate float8, out requests float8, out tokens float8, out least_charge float8
 ) language plpgsql as $$
 declare
   burst constant float8 := 1;          -- seconds: what was not used can be made up for within them

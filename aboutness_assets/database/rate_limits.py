@@ -22,10 +22,10 @@ class Lease:
     """Requests that were reserved together.
 
     wait: seconds until the first may go; every: seconds between two of them. paused: seconds that a 429's
-    pause still lasts. limited: whether a limit is known. request_rate, token_rate: units a
-    second that all processes together may use now, None: any number. requests, tokens: reserved
-    by all processes so far, these included. least_charge: the fewest tokens that the provider was seen to
-    count for one request, None where its headers do not tell.
+    pause still lasts. limited: whether a limit is known. request_rate, token_rate: units a second that all
+    processes together may use now, None: any number. requests, tokens: reserved by all processes so far,
+    these included. least_charge: the fewest tokens that the provider was seen to count for one request, None
+    where its headers do not tell.
     """
 
     wait: float

@@ -427,7 +427,7 @@ def test_slots_follow_limit_times_latency_within_their_bounds(
     url: str, limit: int, latency: float, size: int, slots: range
 ) -> None:
     async def test(throttle: Throttle) -> None:
-        assert throttle.max_in_flight == size or UNKNOWN_IN_FLIGHT
+        assert throttle.max_in_flight == (size or UNKNOWN_IN_FLIGHT)
         await answered(throttle, {"x-ratelimit-limit-requests": str(limit)}, latency)
         assert throttle.max_in_flight in slots
 
