@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +21,6 @@ import dagster as dg
 import psycopg
 
 from aboutness_assets.assets import SONG_ID_RANGES
-from aboutness_assets.settings import PARTITIONS_PER_RUN
 from benchmarks.endpoint.process import PROJECT
 from benchmarks.environment import Environment
 from benchmarks.workers import workers
@@ -63,34 +62,18 @@ def fill_in_a_bare_process(made: Environment) -> float:
     return _last_row_at(made) - began
 
 
-def fill_with_dagster(
-    made: Environment, *, partitions_per_run: int | None = None, concurrent_runs: int | None = None
-) -> Backfilled:
-    """Launch a backfill over all ranges as the asset's page does, and wait for the end of its runs.
-
-    partitions_per_run, concurrent_runs: None = as the project has them.
-    """
+def fill_with_dagster(made: Environment) -> Backfilled:
+    """Launch a backfill over all ranges as the asset's page does, and wait for the end of its runs."""
     with tempfile.TemporaryDirectory(prefix="aboutness-dagster-") as directory:
         home = Path(directory)
-        _lay_instance_config(home, concurrent_runs)
-        variables = {
-            **made.variables(),
-            "DAGSTER_HOME": directory,
-            PARTITIONS_PER_RUN: str(partitions_per_run or ""),
-        }
+        shutil.copy(PROJECT / "dagster.yaml", home)
+        variables = {**made.variables(), "DAGSTER_HOME": directory}
         with patch.dict(os.environ, variables), dg.DagsterInstance.from_config(directory) as instance:
             keys = made.range_keys()
             instance.add_dynamic_partitions(SONG_ID_RANGES, keys)
             with _daemon(home / "daemon.log") as daemon:
                 daemon.wait_until(lambda: "BACKFILL" in instance.get_daemon_heartbeats(), STEP_SECONDS)
                 return _backfill(made, instance, keys, daemon)
-
-
-def _lay_instance_config(home: Path, concurrent_runs: int | None) -> None:
-    config = (PROJECT / "dagster.yaml").read_text()
-    if concurrent_runs is not None:
-        config = re.sub(r"(max_concurrent_runs:) \d+", rf"\1 {concurrent_runs}", config)
-    (home / "dagster.yaml").write_text(config)
 
 
 @dataclass(frozen=True, slots=True)
