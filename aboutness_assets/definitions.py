@@ -4,17 +4,17 @@ from typing import Any
 
 import dagster as dg
 
-from aboutness_assets.assets import coverage_report, song_aboutness, songs
-from aboutness_assets.checks import acceptance_checks
-from aboutness_assets.jobs import (
+from aboutness_assets.orchestration.assets import coverage_report, song_aboutness, songs
+from aboutness_assets.orchestration.checks import acceptance_checks
+from aboutness_assets.orchestration.jobs import (
     aboutness_checks,
     aboutness_smoke,
     replay_failed_songs,
     song_aboutness_backfill,
     sync_song_id_ranges,
 )
-from aboutness_assets.resources import settings_resource
-from aboutness_assets.sensors import song_id_ranges_in_step
+from aboutness_assets.orchestration.resources import settings_resource
+from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
 
 
 def build_defs(**resources: Any) -> dg.Definitions:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from aboutness_assets.errors import SettingsError
+from aboutness_assets.domain.errors import SettingsError
 
 NOT_SET = (
     "{name} is not set. Set it to the URL of {what}, or put aboutness-local before the command "

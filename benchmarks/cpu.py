@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from aboutness_assets.domain.songs import Song
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.prompt import SYSTEM_PROMPT, response_format
-from aboutness_assets.songs import Song
 from benchmarks.contenders.job import PACK_SIZE, Job
 from benchmarks.contenders.own_python import python_with
 from benchmarks.contenders.transports import REQUESTS, WAYS
@@ -55,8 +55,8 @@ TRANSPORTS = _Contender("transports", "transports", Path(sys.executable))
 """Compared request by request, not over a job."""
 
 IMPORTS = {
-    "this project's pipeline (aboutness_assets.runs)": "import aboutness_assets.runs",
-    "with the openai client, as a run needs it": "import aboutness_assets.runs, openai, aiohttp",
+    "this project's pipeline (aboutness_assets.pipeline.runs)": "import aboutness_assets.pipeline.runs",
+    "with the openai client, as a run needs it": "import aboutness_assets.pipeline.runs, openai, aiohttp",
     "Dagster": "import dagster",
     "the whole code location (aboutness_assets.definitions)": "import aboutness_assets.definitions",
 }

@@ -17,10 +17,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from aboutness_assets.local.postgres import EmbeddedPostgres
-from aboutness_assets.local.service_tables import create_operations_database, forbid_ddl, lay_service_tables
-from aboutness_assets.runs import lay_ranges
+from aboutness_assets.pipeline.runs import create_partitions
 from aboutness_assets.settings import Settings, load_settings
+from aboutness_local.postgres import EmbeddedPostgres
+from aboutness_local.service_tables import create_operations_database, create_service_tables, forbid_ddl
 from benchmarks.endpoint.process import EndpointProcess
 
 FULL_CATALOGUE = Path(__file__).parents[1].parent / "shared" / "data" / "catalogue_full.csv.gz"
@@ -98,7 +98,7 @@ class Environment:
     def range_keys(self) -> list[str]:
         """The partition keys of the catalogue, 1,000 songs each, as sync_song_id_ranges lays them."""
         log = logging.getLogger("benchmarks")
-        return asyncio.run(lay_ranges(self.settings(), list, lambda keys: None, log))
+        return asyncio.run(create_partitions(self.settings(), list, lambda keys: None, log))
 
     def _given(self) -> dict[str, Any]:
         return {
@@ -133,7 +133,7 @@ def _make_databases(server: EmbeddedPostgres, endpoint: EndpointProcess) -> Envi
         password = server.password(OPERATIONS_ROLE)
         create_operations_database(admin, OPERATIONS, role=OPERATIONS_ROLE, password=password)
     with psycopg.connect(server.url(SERVICE)) as admin:
-        lay_service_tables(admin, role=SERVICE_ROLE, password=server.password(SERVICE_ROLE))
+        create_service_tables(admin, role=SERVICE_ROLE, password=server.password(SERVICE_ROLE))
         forbid_ddl(admin)
     return Environment(
         service_url=server.url(SERVICE, SERVICE_ROLE),
@@ -150,6 +150,6 @@ def real_songs() -> list[tuple[str, str]]:
         text = gzip.decompress(FULL_CATALOGUE.read_bytes()).decode()
     else:
         print(f"{FULL_CATALOGUE.name} is not here: the sample catalogue stands in.", file=sys.stderr)
-        text = (resources.files("aboutness_assets.local") / "sample_songs.csv").read_text(encoding="utf-8")
+        text = (resources.files("aboutness_local") / "sample_songs.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(keepends=True))
     return [(row["title"], row["artist"]) for row in rows]

@@ -22,15 +22,15 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.database import catalogue
-from aboutness_assets.database.journal import KEEP_ENTRIES, trim
-from aboutness_assets.database.operations import Operations, open_operations
-from aboutness_assets.database.service import open_service
-from aboutness_assets.local.postgres import EmbeddedPostgres
-from aboutness_assets.local.service_tables import create_operations_database, lay_service_tables
-from aboutness_assets.partitions import SongIdRange
-from aboutness_assets.runs import coverage_by_range, hold_criteria, lay_ranges
+from aboutness_assets.database.operations.connection import Operations, open_operations
+from aboutness_assets.database.operations.journal import KEEP_ENTRIES, trim
+from aboutness_assets.database.service import catalogue
+from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.domain.id_ranges import SongIdRange
+from aboutness_assets.pipeline.runs import coverage_by_range, create_partitions, evaluate_criteria
 from aboutness_assets.settings import Settings, load_settings
+from aboutness_local.postgres import EmbeddedPostgres
+from aboutness_local.service_tables import create_operations_database, create_service_tables
 from benchmarks.environment import real_songs
 from benchmarks.result import Plot, Result, Table
 
@@ -80,7 +80,7 @@ from songs where song_id %% 2 = 0 order by song_id
 
 _JOURNAL = """
 insert into aboutness_ops.chat_request
-    (service, spender, run_id, range_key, kind, song_ids, songs, model, prompt_hash,
+    (service, budget, run_id, range_key, kind, song_ids, songs, model, prompt_hash,
      answered_at, answer, settled_at, outcome)
 select 'service', 'backfill', 'run', 'range', 'batch', array['1', '2'], '[]', 'gpt-6-luna', 'hash',
        settled_at, 'answer', settled_at, 'used'
@@ -147,7 +147,7 @@ def lay_catalogue(server: EmbeddedPostgres, songs: int) -> Settings:
             admin, operations, role="operations", password=server.password("operations")
         )
     with psycopg.connect(server.url(service), autocommit=True) as admin:
-        lay_service_tables(
+        create_service_tables(
             admin, vector_type="vector(3)", role="aboutness", password=server.password("aboutness")
         )
         admin.execute("create temporary table title (number integer primary key, title text, artist text)")
@@ -189,7 +189,7 @@ async def _opened(stack: AsyncExitStack, songs: int, settings: Settings) -> Cata
         await connection.execute(_JOURNAL, {"entries": min(songs // settings.pack_size, KEEP_ENTRIES)})
         await connection.execute("vacuum analyze")
     service = await stack.enter_async_context(open_service(settings.service_url(), 1))
-    keys = await lay_ranges(settings, list, lambda keys: None, LOG)
+    keys = await create_partitions(settings, list, lambda keys: None, LOG)
     return Catalogue(songs, settings, service, operations, keys)
 
 
@@ -225,7 +225,7 @@ def _reading(place: str) -> Operation:
 
 
 async def _check_after_a_range(of: Catalogue, turn: int) -> None:
-    await hold_criteria(of.settings, [of.key("in the middle", turn)])
+    await evaluate_criteria(of.settings, [of.key("in the middle", turn)])
 
 
 async def _trim(of: Catalogue, turn: int) -> None:
@@ -239,16 +239,16 @@ async def _cover(of: Catalogue, turn: int) -> None:
 
 
 async def _lay(of: Catalogue, turn: int) -> None:
-    await lay_ranges(of.settings, list, lambda keys: None, LOG)
+    await create_partitions(of.settings, list, lambda keys: None, LOG)
 
 
 async def _lay_again(of: Catalogue, turn: int) -> None:
     """Nothing is new: as the sensor finds it every minute."""
-    await lay_ranges(of.settings, lambda: of.keys, lambda keys: None, LOG)
+    await create_partitions(of.settings, lambda: of.keys, lambda keys: None, LOG)
 
 
 async def _check_everything(of: Catalogue, turn: int) -> None:
-    await hold_criteria(of.settings)
+    await evaluate_criteria(of.settings)
 
 
 CHECKS = "checks after a range"

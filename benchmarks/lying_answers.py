@@ -23,15 +23,15 @@ from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
+from aboutness_assets.domain.songs import Song
 from aboutness_assets.generation.answer import read_answer
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import chat_messages, response_format
-from aboutness_assets.local import answers
-from aboutness_assets.local.exchange import Exchange
-from aboutness_assets.local.faults import FAULTS
-from aboutness_assets.local.faults.completion import message_of, read_songs, write_songs
-from aboutness_assets.local.faults.entry import TEXTS, WAYS_TO_TIDY_A_TITLE
-from aboutness_assets.songs import Song
+from aboutness_local import answers
+from aboutness_local.exchange import Exchange
+from aboutness_local.faults import FAULTS
+from aboutness_local.faults.completion import message_of, read_songs, write_songs
+from aboutness_local.faults.entry import TEXTS, WAYS_TO_TIDY_A_TITLE
 
 Plant: TypeAlias = Callable[[Exchange, Random], None]
 
@@ -90,7 +90,7 @@ def main() -> None:
 
 def catalogues() -> Iterator[tuple[str, list[Song]]]:
     """The catalogues that are here, by name; the project's own sample always is."""
-    own = resources.files("aboutness_assets.local") / OWN_SAMPLE
+    own = resources.files("aboutness_local") / OWN_SAMPLE
     yield OWN_SAMPLE, songs_of(own.read_text(encoding="utf-8"))
     for name in CATALOGUES:
         path = SHARED_DATA / name

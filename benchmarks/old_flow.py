@@ -18,9 +18,9 @@ from typing import Any
 import openai
 import psycopg
 
+from aboutness_assets.domain.songs import Song
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import chat_messages, response_format
-from aboutness_assets.songs import Song
 from benchmarks.endpoint.process import EndpointProcess
 from benchmarks.environment import CHAT_MODEL, Environment, environment, real_songs
 from benchmarks.result import Result, Table

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from service_database import ServiceDatabase
-    from stand_in import StandIn
-
-    from aboutness_assets.database.operations import Operations
-    from aboutness_assets.local.postgres import EmbeddedPostgres
-    from aboutness_assets.throttle import Throttle
+    from aboutness_assets.database.operations.connection import Operations
+    from aboutness_assets.limits.throttle import Throttle
+    from aboutness_local.postgres import EmbeddedPostgres
+    from tests.support.service_database import ServiceDatabase
+    from tests.support.stand_in import StandIn
 
 _throttle_numbers = count(1)
 
@@ -52,7 +51,7 @@ def reliability_result(request: pytest.FixtureRequest) -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A Postgres for the whole session; it forgets everything when the machine loses power."""
-    from aboutness_assets.local.postgres import EmbeddedPostgres
+    from aboutness_local.postgres import EmbeddedPostgres
 
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), {"fsync": "off", "max_connections": "200"})
     server.start()
@@ -63,8 +62,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 @pytest.fixture
 def make_service(postgres_server: EmbeddedPostgres) -> Iterator[Callable[..., ServiceDatabase]]:
     """Makes services with the arguments of service_database.make_service; they are dropped after the test."""
-    from service_database import drop_service
-    from service_database import make_service as make_on
+    from tests.support.service_database import drop_service
+    from tests.support.service_database import make_service as make_on
 
     made: list[ServiceDatabase] = []
 
@@ -80,7 +79,7 @@ def make_service(postgres_server: EmbeddedPostgres) -> Iterator[Callable[..., Se
 @pytest.fixture(scope="session")
 def service_of_session(postgres_server: EmbeddedPostgres) -> ServiceDatabase:
     """One service for tests that leave nothing in its tables that another would mind."""
-    from service_database import make_service as make_on
+    from tests.support.service_database import make_service as make_on
 
     return make_on(postgres_server)
 
@@ -88,7 +87,7 @@ def service_of_session(postgres_server: EmbeddedPostgres) -> ServiceDatabase:
 @pytest.fixture
 async def operations(service_of_session: ServiceDatabase) -> AsyncIterator[Operations]:
     """Our own Postgres, that of the session; names in it must be of the test alone."""
-    from aboutness_assets.database.operations import open_operations
+    from aboutness_assets.database.operations.connection import open_operations
 
     async with open_operations(service_of_session.ops_url) as operations:
         yield operations
@@ -100,8 +99,8 @@ def make_throttle(operations: Operations) -> Callable[..., Throttle]:
 
     waits: seconds after a 429 that names no time. A clock is the limit's clock too.
     """
-    from aboutness_assets.database.rate_limits import RateLimit
-    from aboutness_assets.throttle import Throttle
+    from aboutness_assets.database.operations.limit_store import RateLimit
+    from aboutness_assets.limits.throttle import Throttle
 
     def make(
         *, requests_per_minute: float = 0, waits: tuple[float, ...] = (0.01, 0.02), **arguments: Any
@@ -121,9 +120,8 @@ def make_throttle(operations: Operations) -> Callable[..., Throttle]:
 @pytest.fixture(scope="session")
 def stand_in_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
     """The endpoint of the whole session; its vectors have 8 numbers unless a request says otherwise."""
-    from stand_in import StandIn
-
-    from aboutness_assets.local.endpoint_process import EndpointProcess
+    from aboutness_local.endpoint_process import EndpointProcess
+    from tests.support.stand_in import StandIn
 
     process = EndpointProcess(tmp_path_factory.mktemp("endpoint"), dimension=8).start()
     yield StandIn(process)

@@ -13,11 +13,11 @@ from typing import Any, get_args
 
 import regex  # type: ignore[import-untyped]
 
-from aboutness_assets.errors import UnparsableAnswer
+from aboutness_assets.domain.errors import UnparsableAnswer
+from aboutness_assets.domain.songs import Aboutness, Cause, Confidence, FailedSong, SongId
+from aboutness_assets.generation.cleaning import FUNCTION_WORDS, clean_text, letters_and_digits
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.prompt import EXAMPLE_EMOTIONS, EXAMPLE_MOMENTS, sent_artist, sent_title
-from aboutness_assets.generation.text import FUNCTION_WORDS, clean_text, letters_and_digits
-from aboutness_assets.songs import Aboutness, Cause, Confidence, FailedSong, SongId
 
 
 @dataclass(frozen=True, slots=True)

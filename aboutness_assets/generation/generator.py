@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from aboutness_assets.circuit_breaker import CircuitBreaker
-from aboutness_assets.errors import (
-    GlobalFault,
+from aboutness_assets.domain.errors import (
+    FatalError,
     ProviderUnavailable,
     RequestRefused,
     UnparsableAnswer,
-    first_fault,
+    first_error,
 )
+from aboutness_assets.domain.songs import Aboutness, Cause, FailedSong, RequestKind, Song
 from aboutness_assets.generation.answer import read_answer
 from aboutness_assets.generation.packs import Pack
-from aboutness_assets.songs import Aboutness, Cause, FailedSong, RequestKind, Song
+from aboutness_assets.limits.breaker import CircuitBreaker
 
 SINGLE_SONG_ATTEMPTS = 2
 """Requests for one song alone before it fails for this run; a model may answer otherwise the second time."""
@@ -36,7 +36,7 @@ class Answer:
 class Ask(Protocol):
     """Sends one chat request for a pack.
 
-    Raises RequestRefused, ProviderUnavailable or UnparsableAnswer for this request, GlobalFault for all.
+    Raises RequestRefused, ProviderUnavailable or UnparsableAnswer for this request, FatalError for all.
     """
 
     async def __call__(self, pack: Pack, kind: RequestKind) -> Answer:
@@ -58,7 +58,7 @@ async def generate(pack: Pack, ask: Ask, breaker: CircuitBreaker) -> GeneratedPa
 
     At most 2 + 2n requests for n songs: the pack, what it missed once more together, then each song
     that is left alone, twice. An answer that cannot be read at all, or a request that is refused, goes
-    to single songs at once. Raises GlobalFault only, that of the breaker too.
+    to single songs at once. Raises FatalError only, that of the breaker too.
     """
     generated = GeneratedPack()
 
@@ -67,11 +67,11 @@ async def generate(pack: Pack, ask: Ask, breaker: CircuitBreaker) -> GeneratedPa
         _judge(rejected, pack, breaker)
         return rejected
 
-    rejected = await judged(pack, "batch")
+    rejected = await judged(pack, "pack")
     together = [failure for failure in rejected if failure.cause in _WORTH_ASKING_TOGETHER]
     if 1 < len(together) < len(pack.songs):
         alone = [failure for failure in rejected if failure not in together]
-        rejected = alone + await judged(_pack_of(pack.songs, together), "batch")
+        rejected = alone + await judged(_pack_of(pack.songs, together), "pack")
     songs = {song.song_id: song for song in pack.songs}
     try:
         # A global fault then cancels the requests for the other songs, which gather would leave running.
@@ -79,7 +79,7 @@ async def generate(pack: Pack, ask: Ask, breaker: CircuitBreaker) -> GeneratedPa
             for failure in rejected:
                 group.create_task(_alone(songs[failure.song_id], failure, judged, generated))
     except BaseExceptionGroup as group_of_faults:
-        raise first_fault(group_of_faults, (GlobalFault,)) from None
+        raise first_error(group_of_faults, (FatalError,)) from None
     return generated
 
 

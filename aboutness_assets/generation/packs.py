@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from aboutness_assets.generation.text import letters_and_digits
-from aboutness_assets.songs import Song
+from aboutness_assets.domain.songs import Song
+from aboutness_assets.generation.cleaning import letters_and_digits
 
 
 @dataclass(frozen=True, slots=True)

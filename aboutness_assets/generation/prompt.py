@@ -9,9 +9,9 @@ import json
 from functools import cache
 from typing import Any
 
-from aboutness_assets.cost import estimate_tokens
+from aboutness_assets.domain.tokens import estimate_tokens
+from aboutness_assets.generation.cleaning import clean_song_field
 from aboutness_assets.generation.packs import Pack
-from aboutness_assets.generation.text import clean_song_field
 
 EXAMPLE_EMOTIONS = "bitter pride cracking into tenderness for an estranged brother"
 EXAMPLE_MOMENTS = "packing the last boxes the night before leaving the only town you know"

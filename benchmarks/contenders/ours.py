@@ -7,20 +7,20 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from aboutness_assets.circuit_breaker import CircuitBreaker
-from aboutness_assets.cost import cost_usd
-from aboutness_assets.database.aboutness_table import Row, read_table
-from aboutness_assets.database.journal import Journal
-from aboutness_assets.database.operations import Operations, open_operations
-from aboutness_assets.database.rate_limits import RateLimit
-from aboutness_assets.database.service import open_service
-from aboutness_assets.embedding import Embedder, VectorForm
+from aboutness_assets.database.operations.connection import Operations, open_operations
+from aboutness_assets.database.operations.journal import Journal
+from aboutness_assets.database.operations.limit_store import RateLimit
+from aboutness_assets.database.service.aboutness_table import Row, read_table
+from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.domain.songs import Aboutness, RequestKind, Song, Usage
 from aboutness_assets.generation.generator import Answer, GeneratedPack, generate
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import PROMPT_HASH, chat_messages, estimated_tokens, response_format
-from aboutness_assets.openai_client import OpenAIClient, Vector, read_chat_body
-from aboutness_assets.songs import Aboutness, RequestKind, Song, Usage
-from aboutness_assets.throttle import Throttle
+from aboutness_assets.limits.breaker import CircuitBreaker
+from aboutness_assets.limits.throttle import Throttle
+from aboutness_assets.money.prices import cost_usd
+from aboutness_assets.provider.client import OpenAIClient, Vector, read_chat_body
+from aboutness_assets.provider.embedder import Embedder, VectorForm
 from benchmarks.contenders.job import (
     CHAT_AT_ONCE,
     EMBEDDINGS_AT_ONCE,
@@ -112,8 +112,8 @@ async def _generate(
 async def _keep_journal(job: Job, operations: Operations, bodies: dict[Pack, bytes]) -> None:
     journal = Journal(
         operations,
-        service="benchmark",
-        spender="benchmark",
+        table_id="benchmark",
+        budget="benchmark",
         run_id="benchmark",
         range_key="benchmark",
         integer_ids=True,
@@ -127,7 +127,7 @@ async def _keep_journal(job: Job, operations: Operations, bodies: dict[Pack, byt
         usd = cost_usd(job.chat_model, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         async with slots:
             request_id = await journal.intend(
-                pack.songs, "batch", model=job.chat_model, prompt_hash=PROMPT_HASH, usd_at_most=usd
+                pack.songs, "pack", model=job.chat_model, prompt_hash=PROMPT_HASH, max_usd_estimate=usd
             )
             await journal.answered(request_id, body, usage, usd, usd_to_come=usd)
         return request_id

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 
-from aboutness_assets.runs import Run, fill_ranges
+from aboutness_assets.pipeline.runs import Run, fill_ranges
 from aboutness_assets.settings import load_settings
 from benchmarks.contenders.job import REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE, CatalogueSong, Job, Meter
 
@@ -27,6 +27,6 @@ def run(job: Job, songs: list[CatalogueSong], meter: Meter) -> None:
     )
     cells = sorted({(song_id - 1) // RANGE_SIZE for song_id, _, _ in songs})
     keys = [f"{cell * RANGE_SIZE + 1:09}-{(cell + 1) * RANGE_SIZE:09}" for cell in cells]
-    who = Run(run_id=f"{os.getpid()} {keys[0]}", spender="benchmark")
+    who = Run(run_id=f"{os.getpid()} {keys[0]}", budget="benchmark")
     with meter.stage("pipeline"):
         asyncio.run(fill_ranges(settings, keys, who, LOG, lambda key, report: None))

@@ -13,7 +13,7 @@ MODEL_DIMENSION = 1536
 """Of text-embedding-3-small."""
 
 VECTORS = 4096
-TOKENS_A_SONG = 75
+TOKENS_PER_SONG = 75
 """Completion tokens of two texts and the names of their fields (FACTS of the project: 75)."""
 
 _QUALITIES = "stubborn tender restless bittersweet giddy hollow defiant wistful".split()  # noqa: SIM905

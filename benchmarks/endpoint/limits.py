@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from aboutness_assets.local.rate_limit import duration
+from aboutness_local.rate_limit import duration
 from benchmarks.endpoint.control import Control
 
 WINDOW_SECONDS = 60.0

@@ -13,13 +13,13 @@ from typing import Any, cast
 
 import orjson
 
-from benchmarks.endpoint.answers import MODEL_DIMENSION, TOKENS_A_SONG, entry, vector
+from benchmarks.endpoint.answers import MODEL_DIMENSION, TOKENS_PER_SONG, entry, vector
 from benchmarks.endpoint.control import Control
 from benchmarks.endpoint.counts import Counts
 from benchmarks.endpoint.limits import RateLimit
 
 MODELS = ("gpt-6-luna", "text-embedding-3-small")
-CHARACTERS_A_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
@@ -97,8 +97,8 @@ class Endpoint:
     def _chat(self, connection: Connection, received: bytes) -> None:
         request = orjson.loads(received)
         songs = _songs_in(request["messages"][-1]["content"])
-        prompt = len(received) // CHARACTERS_A_TOKEN + 1
-        completion = TOKENS_A_SONG * len(songs) or 1
+        prompt = len(received) // CHARACTERS_PER_TOKEN + 1
+        completion = TOKENS_PER_SONG * len(songs) or 1
         route = self.routes["chat"]
         allowed = request.get("max_completion_tokens") or request.get("max_tokens") or 0
         counted = prompt + completion if route.control.counts == "usage" else max(prompt, allowed)
@@ -131,7 +131,7 @@ class Endpoint:
     def _embeddings(self, connection: Connection, request: dict[str, Any]) -> None:
         given = request["input"]
         texts: list[str] = [given] if isinstance(given, str) else given
-        tokens = sum(len(text) // CHARACTERS_A_TOKEN + 1 for text in texts)
+        tokens = sum(len(text) // CHARACTERS_PER_TOKEN + 1 for text in texts)
         dimensions = request.get("dimensions") or MODEL_DIMENSION
         encoding = request.get("encoding_format") or "float"
 

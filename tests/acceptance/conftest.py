@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from dagster_project import DagsterProject
-    from service_database import ServiceDatabase
-    from stand_in import StandIn
+    from tests.support.dagster_project import DagsterProject
+    from tests.support.service_database import ServiceDatabase
+    from tests.support.stand_in import StandIn
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def make_project(
     make_service: Callable[..., ServiceDatabase], stand_in: StandIn, tmp_path: Path
 ) -> Iterator[Callable[..., DagsterProject]]:
     """Makes the project for a service with these songs and settings; afterwards looks for kept secrets."""
-    from dagster_project import DagsterProject
+    from tests.support.dagster_project import DagsterProject
 
     made: list[DagsterProject] = []
 

@@ -17,8 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from dagster_project import MODULE, START_SECONDS, DagsterDev, DagsterProject, poll
-from listening_sockets import addresses_of_port, addresses_of_session
+
+from tests.support.dagster_project import MODULE, START_SECONDS, DagsterDev, DagsterProject, poll
+from tests.support.listening_sockets import addresses_of_port, addresses_of_session
 
 MakeProject = Callable[..., DagsterProject]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from catalogue_of_songs import real_songs
-from dagster_project import CHECKS, DagsterDev, DagsterProject, poll
-from service_database import drop_service, make_service
-from stand_in import StandIn
 
-from aboutness_assets.local.postgres import EmbeddedPostgres
+from aboutness_local.postgres import EmbeddedPostgres
+from tests.support.catalogue_of_songs import real_songs
+from tests.support.dagster_project import CHECKS, DagsterDev, DagsterProject, poll
+from tests.support.service_database import drop_service, make_service
+from tests.support.stand_in import StandIn
 
 BACKFILLED = ("000000001-000000050", "000000051-000000100", "000000101-000000150")
 CANCELLED = "000001001-000001050"

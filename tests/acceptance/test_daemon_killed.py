@@ -13,9 +13,10 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from catalogue_of_songs import real_songs
-from dagster_project import RANGE_START, DagsterDev, DagsterProject, poll
-from stand_in import StandIn
+
+from tests.support.catalogue_of_songs import real_songs
+from tests.support.dagster_project import RANGE_START, DagsterDev, DagsterProject, poll
+from tests.support.stand_in import StandIn
 
 RANGES = ("000000001-000000050", "000000051-000000100", "000000101-000000150")
 SONG_IDS = [*range(1, 21), *range(51, 71), *range(101, 121)]

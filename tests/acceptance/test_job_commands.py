@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from catalogue_of_songs import BEFORE_ROLLOUT, real_songs, write_row
-from dagster_project import CHECKS, DagsterProject, range_tags
-from stand_in import StandIn
+
+from tests.support.catalogue_of_songs import BEFORE_ROLLOUT, real_songs, write_row
+from tests.support.dagster_project import CHECKS, DagsterProject, range_tags
+from tests.support.stand_in import StandIn
 
 MakeProject = Callable[..., DagsterProject]
 
@@ -184,8 +185,8 @@ def test_a_run_over_several_ranges_materializes_each_with_its_own_numbers(
 def test_a_range_that_was_done_counts_although_its_run_fails_later(
     make_project: MakeProject, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aboutness_assets import runs
     from aboutness_assets.definitions import defs
+    from aboutness_assets.pipeline import runs
 
     monkeypatch.setattr(runs, "RANGES_AT_ONCE", 1)
     project = make_project(real_songs(30))
@@ -278,8 +279,8 @@ def test_a_missing_setting_is_named_together_with_aboutness_local(
 def test_checks_of_a_large_table_look_at_the_new_range_only_while_everything_passed(
     make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aboutness_assets import runs
     from aboutness_assets.definitions import defs
+    from aboutness_assets.pipeline import runs
 
     monkeypatch.setattr(runs, "LOOK_AT_ALL_BELOW_BYTES", -1)
     project = make_project(real_songs(30))

@@ -15,12 +15,13 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
-from catalogue_of_songs import real_songs
-from dagster_project import DagsterProject, Finished
-from hostile_words import HOSTILE_WORDS
 from psycopg import sql
-from service_database import OPERATIONS_ROLE, SERVICE_ROLE, ServiceDatabase
-from stand_in import StandIn
+
+from tests.support.catalogue_of_songs import real_songs
+from tests.support.dagster_project import DagsterProject, Finished
+from tests.support.hostile_words import HOSTILE_WORDS
+from tests.support.service_database import OPERATIONS_ROLE, SERVICE_ROLE, ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from catalogue_of_songs import Song, real_songs, write_row
-from dagster_project import CHECKS, DagsterDev, DagsterProject, poll
 from playwright.sync_api import Page, expect, sync_playwright
-from service_database import drop_service, make_service
-from stand_in import StandIn
 
-from aboutness_assets.local.postgres import EmbeddedPostgres
+from aboutness_local.postgres import EmbeddedPostgres
+from tests.support.catalogue_of_songs import Song, real_songs, write_row
+from tests.support.dagster_project import CHECKS, DagsterDev, DagsterProject, poll
+from tests.support.service_database import drop_service, make_service
+from tests.support.stand_in import StandIn
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

@@ -14,36 +14,36 @@ from typing import get_args
 
 from psycopg.conninfo import conninfo_to_dict
 
-from aboutness_assets.database.service_url import service_conninfo
-from aboutness_assets.errors import InvalidPartitionKey, SettingsError, UnparsableAnswer
-from aboutness_assets.generation.answer import read_answer
-from aboutness_assets.generation.packs import Pack
-from aboutness_assets.generation.text import clean_song_field, clean_text
-from aboutness_assets.openai_client import (
-    MAX_MESSAGE_CHARACTERS,
-    _ProviderError,
-    read_chat_body,
-    read_embeddings_body,
-)
-from aboutness_assets.partitions import (
+from aboutness_assets.database.url import service_conninfo
+from aboutness_assets.domain.errors import InvalidPartitionKey, SettingsError, UnparsableAnswer
+from aboutness_assets.domain.id_ranges import (
     LARGEST_ID,
     SMALLEST_ID,
     IdType,
     SongIdRange,
     check_string_ranges,
     covered_intervals,
-    lay_integer_ranges,
-    lay_string_ranges,
+    integer_ranges,
+    string_ranges,
     uncovered_intervals,
 )
-from aboutness_assets.rate_limit_headers import (
+from aboutness_assets.domain.songs import Aboutness, Confidence, Song
+from aboutness_assets.generation.answer import read_answer
+from aboutness_assets.generation.cleaning import clean_song_field, clean_text
+from aboutness_assets.generation.packs import Pack
+from aboutness_assets.limits.headers import (
     parse_duration,
     parse_number,
     rate_limit_wait,
     read_quota,
     retry_after,
 )
-from aboutness_assets.songs import Aboutness, Confidence, Song
+from aboutness_assets.provider.client import (
+    MAX_MESSAGE_CHARACTERS,
+    _ProviderError,
+    read_chat_body,
+    read_embeddings_body,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 API_KEY = "s3cret-key"
@@ -226,7 +226,7 @@ def partition_key(data: bytes) -> None:
             assert bound is None or "\0" not in str(bound).encode().decode()
     # Ids as the service may hold them: any text that Postgres takes.
     ids = sorted({part for part in text_of(data).replace("\0", "").split("\n") if _is_utf8(part)} - {""})
-    laid = lay_string_ranges(ids, "text")
+    laid = string_ranges(ids, "text")
     assert [SongIdRange.from_key(found.key, "text") for found in laid] == laid
     check_string_ranges([found.key for found in laid], "text")
 
@@ -248,11 +248,11 @@ def partition_keys(data: bytes) -> None:
     assert (whole[0][0], whole[-1][1]) == (SMALLEST_ID, LARGEST_ID)
     assert all(before[1] + 1 == after[0] for before, after in pairwise(whole))
     ids = [number for interval in whole for number in interval]
-    laid = [found.key for found in lay_integer_ranges(uncovered, ids, 1000)]
+    laid = [found.key for found in integer_ranges(uncovered, ids, 1000)]
     # Every id lies in one range now, and laying once more adds nothing.
     now_covered = covered_intervals([*keys, *laid])
     assert all(any(lower <= number <= upper for lower, upper in now_covered) for number in ids)
-    assert not lay_integer_ranges(uncovered_intervals(now_covered), ids, 1000)
+    assert not integer_ranges(uncovered_intervals(now_covered), ids, 1000)
 
 
 def _is_utf8(text: str) -> bool:

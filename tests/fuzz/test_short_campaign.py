@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ INPUTS, SEED = 20_000, 1  # always the same inputs, a few seconds
 @pytest.mark.skipif(find_spec("atheris") is None, reason="the fuzzer atheris is not installed here")
 def test_no_input_breaks_a_promise_of_a_parser() -> None:
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("campaign.py"), str(INPUTS), str(SEED)],
+        [sys.executable, "-m", "tools.fuzz_campaign", str(INPUTS), str(SEED)],
         check=False,
         capture_output=True,
         text=True,

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from aboutness_assets.local.environment import LocalEnvironment
-from aboutness_assets.local.postgres import EmbeddedPostgres
+from aboutness_local.environment import LocalEnvironment
+from aboutness_local.postgres import EmbeddedPostgres
 
 ABOUTNESS_LOCAL = Path(sysconfig.get_path("scripts")) / "aboutness-local"
 NONE: Mapping[str, str] = {}
@@ -280,5 +280,5 @@ def test_secrets_stand_in_no_process_list(directory: Path) -> None:
     ]
     done = _aboutness_local(directory, "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
 
-    assert "aboutness_assets.local.endpoint" in done.stdout
+    assert "aboutness_local.endpoint" in done.stdout
     assert not any(secret in done.stdout for secret in secrets)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from backfills import ONE_OLD_STYLE_ROW
 from psycopg import AsyncConnection
-from service_database import SERVICE_ROLE, ServiceDatabase
 
-from aboutness_assets.database.aboutness_table import AboutnessTable, Inserted, Row, read_table
-from aboutness_assets.database.service import open_service
-from aboutness_assets.errors import GlobalFault
-from aboutness_assets.songs import Aboutness, SongId
+from aboutness_assets.database.service.aboutness_table import AboutnessTable, Inserted, Row, read_table
+from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.songs import Aboutness, SongId
+from tests.support.backfills import ONE_OLD_STYLE_ROW
+from tests.support.service_database import SERVICE_ROLE, ServiceDatabase
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -72,7 +72,7 @@ async def test_a_table_as_agreed_is_read(
     table = await table_of(make_service(id_type=id_type, vector_type=vector_type))
 
     assert (table.id_type, table.vector_kind, table.dimension) == (as_read, kind, dimension)
-    assert "public.song_aboutness#" in table.service
+    assert "public.song_aboutness#" in table.table_id
 
 
 async def test_where_the_columns_declare_no_dimension_the_rows_tell_it(make_service: MakeService) -> None:
@@ -144,7 +144,7 @@ async def test_what_is_not_as_agreed_is_named(
     service = make_service()
     arrange(service, statement)
 
-    with pytest.raises(GlobalFault) as fault:
+    with pytest.raises(FatalError) as fault:
         await table_of(service)
 
     assert sentence in str(fault.value)
@@ -155,7 +155,7 @@ async def test_everything_that_is_wrong_is_named_at_once(make_service: MakeServi
     arrange(service, "alter table song_aboutness drop column moments_text, add column mood text not null")
     arrange(service, f"revoke insert on song_aboutness from {SERVICE_ROLE}")
 
-    with pytest.raises(GlobalFault, match=r"moments_text is missing; column mood .*; the role has no INSERT"):
+    with pytest.raises(FatalError, match=r"moments_text is missing; column mood .*; the role has no INSERT"):
         await table_of(service)
 
 
@@ -322,5 +322,5 @@ async def test_when_no_row_can_be_written_any_more_it_is_a_fault_of_all(
     arrange(service, statement)
 
     async with open_service(service.url, 1) as pool:
-        with pytest.raises(GlobalFault, match="No row can be inserted into song_aboutness"):
+        with pytest.raises(FatalError, match="No row can be inserted into song_aboutness"):
             await table.insert(pool, [row(1), row(2)], LOG)

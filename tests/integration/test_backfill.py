@@ -12,13 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backfills import LOG, ONE_OLD_STYLE_ROW, Backfills, CatalogueRow, sample_songs, valid, wait_until
-from service_database import ServiceDatabase
-from stand_in import StandIn
 
-from aboutness_assets import runs
-from aboutness_assets.acceptance import Verdict
-from aboutness_assets.runs import Run
+from aboutness_assets.acceptance.verdicts import Verdict
+from aboutness_assets.pipeline import runs
+from aboutness_assets.pipeline.runs import Run
+from tests.support.backfills import (
+    LOG,
+    ONE_OLD_STYLE_ROW,
+    Backfills,
+    CatalogueRow,
+    sample_songs,
+    valid,
+    wait_until,
+)
+from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -188,7 +196,7 @@ async def test_only_the_songs_of_the_range_are_asked_for(
 async def test_pages_are_smaller_than_the_range(
     make_service: MakeService, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aboutness_assets.database.catalogue.pages_without_row.__defaults__", (7,))
+    monkeypatch.setattr("aboutness_assets.database.service.catalogue.pages_without_row.__defaults__", (7,))
     backfills = Backfills(make_service(songs=sample_songs(40)), stand_in)
 
     await backfills.fill()
@@ -284,11 +292,11 @@ async def test_criteria_hold_after_a_run_and_tell_what_was_broken_by_others(
 ) -> None:
     backfills = Backfills(make_service(songs=sample_songs(20), vector_type="real[]"), stand_in)
     backfills.arrange(ONE_OLD_STYLE_ROW, [2, "Old style. " * 20])
-    not_ready = await runs.hold_criteria(backfills.settings())
+    not_ready = await runs.evaluate_criteria(backfills.settings())
     await backfills.fill()
-    ready = await runs.hold_criteria(backfills.settings(), [backfills.range_key])
+    ready = await runs.evaluate_criteria(backfills.settings(), [backfills.range_key])
     backfills.arrange("update song_aboutness set moments_text = repeat('x', 101) where song_id in (2, 5)")
-    broken = await runs.hold_criteria(backfills.settings(), [backfills.range_key])
+    broken = await runs.evaluate_criteria(backfills.settings(), [backfills.range_key])
 
     def failing(verdicts: Sequence[Verdict]) -> set[str]:
         return {verdict.name for verdict in verdicts if not verdict.passed}
@@ -314,7 +322,7 @@ async def test_laid_ranges_are_filled_one_after_the_other(
     service = make_service(songs=songs, id_type="text")
     everything = Backfills(service, stand_in, settings_of_all_runs={"range_size": 10})
     keys: list[str] = []
-    laid = await runs.lay_ranges(everything.settings(), lambda: keys, keys.extend, LOG)
+    laid = await runs.create_partitions(everything.settings(), lambda: keys, keys.extend, LOG)
 
     for key in keys:
         await Backfills(service, stand_in, key).fill()
@@ -322,7 +330,7 @@ async def test_laid_ranges_are_filled_one_after_the_other(
     assert len(keys) == 4
     assert everything.rows().keys() == {song_id for song_id, _, _ in songs}
     assert laid == keys
-    assert await runs.lay_ranges(everything.settings(), lambda: keys, keys.extend, LOG) == []
+    assert await runs.create_partitions(everything.settings(), lambda: keys, keys.extend, LOG) == []
 
 
 def real_songs(name: str, number: int) -> list[CatalogueRow]:

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from backfills import Backfills, sample_songs, valid
-from service_database import ServiceDatabase
-from stand_in import StandIn
 
-from aboutness_assets import runs
-from aboutness_assets.errors import AboutnessError, GlobalFault, SettingsError
-from aboutness_assets.openai_client import OpenAIClient
+from aboutness_assets.domain.errors import AboutnessError, FatalError, SettingsError
+from aboutness_assets.pipeline import runs
+from aboutness_assets.provider.client import OpenAIClient
+from tests.support.backfills import Backfills, sample_songs, valid
+from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -262,7 +262,7 @@ async def test_what_no_song_can_survive_stops_the_run_before_a_text_is_paid_for(
     if statement:
         backfills.arrange(statement)
 
-    with pytest.raises(GlobalFault) as stopped:
+    with pytest.raises(FatalError) as stopped:
         await backfills.fill(**settings)
 
     assert words in str(stopped.value)
@@ -299,7 +299,7 @@ async def test_a_global_fault_in_the_midst_of_a_run_stops_it_and_loses_no_answer
     stand_in.control({"chat": {"script": [None, None, fault]}})
     backfills = Backfills(make_service(songs=songs), stand_in)
 
-    with pytest.raises(GlobalFault, match=words):
+    with pytest.raises(FatalError, match=words):
         await backfills.fill(max_in_flight=1)
 
     assert len(backfills.packs()) == 3
@@ -323,8 +323,8 @@ async def test_the_spending_cap_stops_a_run_before_it_is_passed_and_answers_stay
     )
     cap = 0.002
 
-    with pytest.raises(GlobalFault, match="ABOUTNESS_MAX_USD"):
-        await backfills.fill(spender="one backfill", max_usd=cap)
+    with pytest.raises(FatalError, match="ABOUTNESS_MAX_USD"):
+        await backfills.fill(budget="one backfill", max_usd=cap)
 
     packs = backfills.packs()
     assert 0 < len(packs) < 6
@@ -333,7 +333,7 @@ async def test_the_spending_cap_stops_a_run_before_it_is_passed_and_answers_stay
     [(paid,)] = backfills.journal("select sum(usd) from aboutness_ops.chat_request")
     assert paid <= spent
     stand_in.reset()
-    report = await backfills.fill(spender="one backfill", max_usd=1)
+    report = await backfills.fill(budget="one backfill", max_usd=1)
     answered = {song for pack in packs for song in pack}
     assert backfills.times_asked().keys() == {(title, artist) for _, title, artist in songs} - answered
     assert len(backfills.rows()) == 60

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from backfills import DEADLINE_SECONDS, Backfills, sample_songs, valid, wait_until
-from service_database import ServiceDatabase
-from stand_in import StandIn
 
-from aboutness_assets.database import aboutness_table
-from aboutness_assets.errors import GlobalFault
+from aboutness_assets.database.service import aboutness_table
+from aboutness_assets.domain.errors import FatalError
+from tests.support.backfills import DEADLINE_SECONDS, Backfills, sample_songs, valid, wait_until
+from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -192,7 +192,7 @@ async def test_a_run_that_loses_our_own_postgres_stops_with_a_sentence_and_the_n
     with psycopg.connect(backfills.service.ops_url, autocommit=True) as admin:
         admin.execute("alter table aboutness_ops.chat_request rename to gone")
 
-    with pytest.raises(GlobalFault, match="run it again"):
+    with pytest.raises(FatalError, match="run it again"):
         await run
     with psycopg.connect(backfills.service.ops_url, autocommit=True) as admin:
         admin.execute("alter table aboutness_ops.gone rename to chat_request")

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.database.catalogue import (
+from aboutness_assets.database.service.catalogue import (
     coverage,
     estimated_coverage,
     id_type_of,
@@ -26,11 +26,11 @@ from aboutness_assets.database.catalogue import (
     songs_without_row,
     within,
 )
-from aboutness_assets.database.service import open_service
-from aboutness_assets.database.service_url import service_conninfo
-from aboutness_assets.errors import GlobalFault, InvalidPartitionKey
-from aboutness_assets.partitions import LARGEST_ID, SMALLEST_ID, IdType, SongIdRange
-from aboutness_assets.songs import Song, SongId
+from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.database.url import service_conninfo
+from aboutness_assets.domain.errors import FatalError, InvalidPartitionKey
+from aboutness_assets.domain.id_ranges import LARGEST_ID, SMALLEST_ID, IdType, SongIdRange
+from aboutness_assets.domain.songs import Song, SongId
 
 SONGS = "select song_id, title, artist from songs"
 CATALOGUE = Path(__file__).parents[2].parent / "shared" / "data" / "catalogue_full.csv.gz"
@@ -449,7 +449,7 @@ async def test_a_catalogue_that_cannot_be_read_is_a_fault_that_names_the_setting
     open_catalogue: OpenCatalogue, query: str, said: str
 ) -> None:
     catalogue = await open_catalogue("integer")
-    with pytest.raises(GlobalFault, match="ABOUTNESS_SONGS_QUERY") as caught:
+    with pytest.raises(FatalError, match="ABOUTNESS_SONGS_QUERY") as caught:
         async with catalogue.pool.connection() as connection:
             await id_type_of(connection, query)
     assert said in str(caught.value)
@@ -513,7 +513,7 @@ async def test_a_service_that_does_not_answer_is_a_fault_that_shows_no_password(
     refused = make_conninfo(url, dbname="no_such_database", password="s3cret")
     parameters = conninfo_to_dict(refused)
     nowhere = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parameters)
-    with pytest.raises(GlobalFault, match="DATABASE_URL") as caught:
+    with pytest.raises(FatalError, match="DATABASE_URL") as caught:
         async with open_service(nowhere, 1):
             pass
     assert "s3cret" not in str(caught.value)

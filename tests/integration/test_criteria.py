@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 from psycopg import AsyncConnection
-from service_database import ServiceDatabase
 
-from aboutness_assets.database.catalogue import within
-from aboutness_assets.database.criteria import (
+from aboutness_assets.database.service.catalogue import within
+from aboutness_assets.database.service.text_criteria import (
     EXAMPLES,
     TEXT_CRITERIA,
     TextCounts,
     count_violations,
     heap_bytes,
 )
-from aboutness_assets.partitions import SongIdRange
+from aboutness_assets.domain.id_ranges import SongIdRange
+from tests.support.service_database import ServiceDatabase
 
 ROLLOUT = datetime(2026, 2, 20, tzinfo=UTC)
 NEW, OLD = "2026-02-20T00:00:00Z", "2026-02-19T23:59:59Z"

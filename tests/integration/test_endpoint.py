@@ -17,9 +17,9 @@ from aiohttp.test_utils import TestServer
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 
-from aboutness_assets.local.endpoint import build_app
-from aboutness_assets.local.faults import FAULTS
-from aboutness_assets.local.writer import embed, write
+from aboutness_local.endpoint import build_app
+from aboutness_local.faults import FAULTS
+from aboutness_local.writer import embed, write
 
 ENTRY_FIELDS = ("emotions_text", "emotions_confidence", "moments_text", "moments_confidence")
 SONGS = [
@@ -455,7 +455,7 @@ def test_the_command_serves_on_loopback_only() -> None:
     command = [
         sys.executable,
         "-m",
-        "aboutness_assets.local.endpoint",
+        "aboutness_local.endpoint",
         "--port",
         str(port),
         "--dimension",

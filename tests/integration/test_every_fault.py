@@ -8,18 +8,21 @@ from functools import partial
 from typing import Any
 
 import pytest
-from backfills import ONE_OLD_STYLE_ROW, Backfills, CatalogueRow, sample_songs
-from fault_kinds import FATAL, UNSEEN, survivable
-from oracle import Oracle, answered_honestly, asked_after_a_good_answer, broken_rows, songs_of
-from service_database import ServiceDatabase
-from stand_in import StandIn
 
-from aboutness_assets import backfill, openai_client, runs, throttle
-from aboutness_assets.errors import GlobalFault
-from aboutness_assets.local.exchange import Route
-from aboutness_assets.local.faults import FAULTS
-from aboutness_assets.openai_client import MAX_ATTEMPTS, OpenAIClient
-from aboutness_assets.report import Report
+from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.limits import throttle
+from aboutness_assets.pipeline import range_pipeline as backfill
+from aboutness_assets.pipeline import runs
+from aboutness_assets.pipeline.report import Report
+from aboutness_assets.provider import client as openai_client
+from aboutness_assets.provider.client import MAX_ATTEMPTS, OpenAIClient
+from aboutness_local.exchange import Route
+from aboutness_local.faults import FAULTS
+from tests.support.backfills import ONE_OLD_STYLE_ROW, Backfills, CatalogueRow, sample_songs
+from tests.support.fault_kinds import FATAL, UNSEEN, survivable
+from tests.support.oracle import Oracle, answered_honestly, asked_after_a_good_answer, broken_rows, songs_of
+from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 Tell = Callable[..., None]
@@ -284,7 +287,7 @@ async def test_a_fatal_fault_in_mid_run_stops_it_at_once_and_blames_no_song(
     trial = make_trial(make_service, stand_in)
     stand_in.control({route: {"script": [None, None, None, fault], "probabilities": {fault: 1}}})
 
-    with pytest.raises(GlobalFault):
+    with pytest.raises(FatalError):
         await trial.run(max_in_flight=2)
 
     record, requests, written = stand_in.requests(), trial.received(), set(trial.new_texts())

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from backfills import LOG, Backfills, sample_songs
-from service_database import ServiceDatabase
-from stand_in import StandIn
 
-from aboutness_assets import runs
-from aboutness_assets.errors import GlobalFault
-from aboutness_assets.openai_client import MAX_ATTEMPTS
-from aboutness_assets.runs import Run
+from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.pipeline import runs
+from aboutness_assets.pipeline.runs import Run
+from aboutness_assets.provider.client import MAX_ATTEMPTS
+from tests.support.backfills import LOG, Backfills, sample_songs
+from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 POISONED_ID, POISONED_TITLE, POISONED_ARTIST = sample_songs(10)[4]
@@ -42,14 +42,14 @@ async def test_a_failed_song_is_on_record_until_it_has_a_row(
 
     await backfills.fill()
     assert record(backfills) == [(str(POISONED_ID), "refused", 1, False)]
-    verdict = (await runs.hold_criteria(backfills.settings()))[-1]
+    verdict = (await runs.evaluate_criteria(backfills.settings()))[-1]
     assert (verdict.name, verdict.passed, verdict.details["refused"]) == ("no_failed_songs", False, 1)
     assert verdict.failed_songs[0].song_id == str(POISONED_ID)
 
     stand_in.reset()
     await backfills.fill()
     assert record(backfills) == []
-    assert (await runs.hold_criteria(backfills.settings()))[-1].passed
+    assert (await runs.evaluate_criteria(backfills.settings()))[-1].passed
 
 
 async def test_a_song_that_fails_in_run_after_run_is_not_paid_for_for_ever(
@@ -138,7 +138,7 @@ async def test_the_run_stops_when_the_provider_is_down_and_burns_no_attempts(
     stand_in.control({"chat": {"probabilities": {"http_503": 1.0}}})
     backfills = of_songs(make_service, stand_in, number=100)
 
-    with pytest.raises(GlobalFault, match="the provider is down: 1 requests in a row"):
+    with pytest.raises(FatalError, match="the provider is down: 1 requests in a row"):
         await backfills.fill(breaker_unavailable=1, max_in_flight=1)
 
     assert backfills.requests()["chat"] <= 10
@@ -151,7 +151,7 @@ async def test_the_run_stops_when_most_answers_are_bad(make_service: MakeService
     stand_in.control({"chat": {"probabilities": {"malformed_json": 1.0}}})
     backfills = of_songs(make_service, stand_in, number=300)
 
-    with pytest.raises(GlobalFault, match="50 of the last 50 answers held nothing usable"):
+    with pytest.raises(FatalError, match="50 of the last 50 answers held nothing usable"):
         await backfills.fill(max_in_flight=4)
 
     assert 50 <= backfills.requests()["chat"] < 80

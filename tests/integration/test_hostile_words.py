@@ -7,9 +7,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from backfills import Backfills, valid
-from hostile_words import HOSTILE_WORDS
-from scripted_endpoint import (
+
+from aboutness_assets.orchestration.metadata import failed_songs_table, sample_table
+from aboutness_assets.pipeline import runs
+from aboutness_assets.provider.client import OpenAIClient
+from tests.support.backfills import Backfills, valid
+from tests.support.hostile_words import HOSTILE_WORDS
+from tests.support.scripted_endpoint import (
     Answer,
     Recorded,
     ScriptedEndpoint,
@@ -18,12 +22,8 @@ from scripted_endpoint import (
     embeddings_answer,
     error,
 )
-from service_database import ServiceDatabase
-from stand_in import StandIn
-
-from aboutness_assets import runs
-from aboutness_assets.openai_client import OpenAIClient
-from aboutness_assets.presentation import failed_songs_table, sample_table
+from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 

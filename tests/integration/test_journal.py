@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from service_database import ServiceDatabase
 
-from aboutness_assets.database import journal as journal_module
-from aboutness_assets.database.journal import Indeterminate, Journal, KeptAnswer, trim
-from aboutness_assets.database.operations import Operations, open_operations
-from aboutness_assets.errors import GlobalFault
-from aboutness_assets.songs import Song, Usage
+from aboutness_assets.database.operations import journal as journal_module
+from aboutness_assets.database.operations.connection import Operations, open_operations
+from aboutness_assets.database.operations.journal import Indeterminate, Journal, KeptAnswer, trim
+from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.songs import Song, Usage
+from tests.support.service_database import ServiceDatabase
 
 SONGS = (Song(1, "Imagine", "John Lennon"), Song(-2, "\"'\\,{}%s é\u202e🎵", ""))
 USAGE = Usage(prompt_tokens=100, cached_tokens=40, completion_tokens=20)
@@ -27,16 +27,16 @@ def journal(
     operations: Operations,
     run_id: str = "first",
     *,
-    service: str = "service",
-    spender: str = "backfill",
+    table_id: str = "table",
+    budget: str = "backfill",
     range_key: str = "range",
     integer_ids: bool = True,
     max_usd: float | None = None,
 ) -> Journal:
     return Journal(
         operations,
-        service=service,
-        spender=spender,
+        table_id=table_id,
+        budget=budget,
         run_id=run_id,
         range_key=range_key,
         integer_ids=integer_ids,
@@ -44,8 +44,8 @@ def journal(
     )
 
 
-async def intend(journal: Journal, songs: tuple[Song, ...] = SONGS, usd_at_most: float | None = 0.5) -> int:
-    return await journal.intend(songs, "batch", model="model", prompt_hash="hash", usd_at_most=usd_at_most)
+async def intend(journal: Journal, songs: tuple[Song, ...] = SONGS, usd: float | None = 0.5) -> int:
+    return await journal.intend(songs, "pack", model="model", prompt_hash="hash", max_usd_estimate=usd)
 
 
 async def ask_and_answer(journal: Journal, songs: tuple[Song, ...] = SONGS, answer: bytes = b"answer") -> int:
@@ -91,7 +91,7 @@ async def test_an_answer_is_not_offered_to_its_own_run_to_other_services_and_son
     await ask_and_answer(journal(operations))
 
     assert await journal(operations).kept_answers(SONGS) == []
-    assert await journal(operations, "second", service="other").kept_answers(SONGS) == []
+    assert await journal(operations, "second", table_id="other").kept_answers(SONGS) == []
     assert await journal(operations, "second").kept_answers([Song(12, "Imagine", "John Lennon")]) == []
     assert await journal(operations, "second").kept_answers([]) == []
     assert await journal(operations, "second", range_key="other").kept_answers_of_range() == []
@@ -115,7 +115,7 @@ async def test_a_request_that_was_given_up_is_settled(
 
     await journal(operations).unanswered(request_id, maybe_paid=maybe_paid)
 
-    assert await journal(operations, "second").bury_indeterminate() == Indeterminate(0, 0.0)
+    assert await journal(operations, "second").settle_orphaned_requests() == Indeterminate(0, 0.0)
     assert await fetch(operations, "select outcome from aboutness_ops.chat_request") == [(outcome,)]
 
 
@@ -124,12 +124,12 @@ async def test_requests_in_flight_at_a_death_are_counted_once_and_never_offered(
 ) -> None:
     await ask_and_answer(journal(operations))
     await intend(journal(operations))
-    await intend(journal(operations), usd_at_most=None)
+    await intend(journal(operations), usd=None)
     await intend(journal(operations, range_key="other"))
     second = journal(operations, "second")
 
-    assert await second.bury_indeterminate() == Indeterminate(2, 0.5)
-    assert await second.bury_indeterminate() == Indeterminate(0, 0.0)
+    assert await second.settle_orphaned_requests() == Indeterminate(2, 0.5)
+    assert await second.settle_orphaned_requests() == Indeterminate(0, 0.0)
     assert len(await second.kept_answers(SONGS)) == 1
 
 
@@ -139,7 +139,7 @@ async def test_the_cap_is_never_passed_however_many_ask_at_once(operations: Oper
     outcomes = await asyncio.gather(*(intend(run) for run in runs for _ in range(10)), return_exceptions=True)
 
     assert sum(isinstance(outcome, int) for outcome in outcomes) == 10
-    refusals = [str(outcome) for outcome in outcomes if isinstance(outcome, GlobalFault)]
+    refusals = [str(outcome) for outcome in outcomes if isinstance(outcome, FatalError)]
     assert len(refusals) == 30
     assert "ABOUTNESS_MAX_USD = 5.2" in refusals[0]
     assert await spent(operations) == 5.0
@@ -166,12 +166,12 @@ async def test_an_entry_that_the_cap_forbids_does_not_spoil_those_that_share_its
 ) -> None:
     run = journal(operations, max_usd=1)
     first, second, third = await asyncio.gather(
-        *(intend(run, usd_at_most=usd) for usd in (0.5, 5.0, 0.25)), return_exceptions=True
+        *(intend(run, usd=usd) for usd in (0.5, 5.0, 0.25)), return_exceptions=True
     )
 
-    assert isinstance(second, GlobalFault)
+    assert isinstance(second, FatalError)
     assert await fetch(
-        operations, "select request_id, usd_at_most::float8 from aboutness_ops.chat_request order by 1"
+        operations, "select request_id, max_usd_estimate::float8 from aboutness_ops.chat_request order by 1"
     ) == [(first, 0.5), (third, 0.25)]
     assert await spent(operations) == 0.75
 
@@ -188,18 +188,18 @@ async def test_a_reservation_is_corrected_by_what_a_request_really_cost(operatio
 
 
 async def test_each_backfill_has_a_cap_of_its_own(operations: Operations) -> None:
-    for spender in ("one", "other"):
-        await intend(journal(operations, spender=spender, max_usd=0.5))
-        with pytest.raises(GlobalFault, match="ABOUTNESS_MAX_USD"):
-            await intend(journal(operations, spender=spender, max_usd=0.5))
+    for budget in ("one", "other"):
+        await intend(journal(operations, budget=budget, max_usd=0.5))
+        with pytest.raises(FatalError, match="ABOUTNESS_MAX_USD"):
+            await intend(journal(operations, budget=budget, max_usd=0.5))
 
 
 async def test_with_a_cap_an_unknown_price_is_refused(operations: Operations) -> None:
-    with pytest.raises(GlobalFault, match="price"):
-        await intend(journal(operations, max_usd=100), usd_at_most=None)
+    with pytest.raises(FatalError, match="price"):
+        await intend(journal(operations, max_usd=100), usd=None)
 
     assert await fetch(operations, "select count(*) from aboutness_ops.chat_request") == [(0,)]
-    await intend(journal(operations), usd_at_most=None)
+    await intend(journal(operations), usd=None)
 
 
 async def test_old_and_surplus_entries_are_trimmed_but_never_an_open_one(

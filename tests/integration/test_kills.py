@@ -9,8 +9,9 @@ from dataclasses import asdict
 
 import psycopg
 import pytest
-from backfills import Backfills, wait_until
-from kills import (
+
+from tests.support.backfills import Backfills, wait_until
+from tests.support.kills import (
     COMMIT_POINTS,
     Accounts,
     Campaign,
@@ -24,8 +25,8 @@ from kills import (
     waiting_sessions,
     watched,
 )
-from service_database import ServiceDatabase
-from stand_in import StandIn
+from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 BeginCampaign = Callable[..., Awaitable[Campaign]]
 Tell = Callable[..., None]

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from backfills import Backfills, sample_songs
-from service_database import SERVICE_ROLE, ServiceDatabase
-from stand_in import StandIn
 
-from aboutness_assets.errors import GlobalFault
+from aboutness_assets.domain.errors import FatalError
+from tests.support.backfills import Backfills, sample_songs
+from tests.support.service_database import SERVICE_ROLE, ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -93,7 +93,7 @@ async def test_without_any_one_of_them_the_run_says_what_is_missing_before_it_sp
 ) -> None:
     place = FOR_THE_SERVICE.index(left_out)
     url = grant(service, role, [*FOR_THE_SERVICE[:place], *instead, *FOR_THE_SERVICE[place + 1 :]])
-    with pytest.raises(GlobalFault, match=complaint) as caught:
+    with pytest.raises(FatalError, match=complaint) as caught:
         await Backfills(service, stand_in).fill(database_url=url)
     assert "sesame" not in str(caught.value)
     assert stand_in.requests()["counts"]["requests"] == {}

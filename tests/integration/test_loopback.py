@@ -5,10 +5,10 @@ import socket
 from urllib.parse import urlsplit
 
 import pytest
-from listening_sockets import addresses_of_port, addresses_of_session
-from stand_in import StandIn
 
-from aboutness_assets.local.postgres import EmbeddedPostgres
+from aboutness_local.postgres import EmbeddedPostgres
+from tests.support.listening_sockets import addresses_of_port, addresses_of_session
+from tests.support.stand_in import StandIn
 
 
 def test_the_embedded_postgres_listens_on_loopback_only(postgres_server: EmbeddedPostgres) -> None:

@@ -6,13 +6,17 @@ from typing import Any
 
 import psycopg
 import pytest
-from backfills import ONE_OLD_STYLE_ROW
 from psycopg import AsyncConnection
-from service_database import ServiceDatabase
 
-from aboutness_assets.database import old_style
-from aboutness_assets.database.old_style import OldStyleComparison, compare_with_baseline, record_baseline
-from aboutness_assets.database.operations import open_operations
+from aboutness_assets.database.operations.connection import open_operations
+from aboutness_assets.database.service import old_style
+from aboutness_assets.database.service.old_style import (
+    OldStyleComparison,
+    compare_with_baseline,
+    record_baseline,
+)
+from tests.support.backfills import ONE_OLD_STYLE_ROW
+from tests.support.service_database import ServiceDatabase
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -35,7 +39,7 @@ def service(make_service: MakeService) -> ServiceDatabase:
 
 async def record(service: ServiceDatabase, rollout_at: datetime = ROLLOUT) -> None:
     async for connection, own in connections(service):
-        await record_baseline(connection, own, service="service", rollout_at=rollout_at)
+        await record_baseline(connection, own, table_id="table", rollout_at=rollout_at)
 
 
 async def compare(
@@ -43,7 +47,7 @@ async def compare(
 ) -> OldStyleComparison:
     async for connection, own in connections(service):
         return await compare_with_baseline(
-            connection, own, service="service", id_type=id_type, rollout_at=rollout_at
+            connection, own, table_id="table", id_type=id_type, rollout_at=rollout_at
         )
     raise AssertionError
 

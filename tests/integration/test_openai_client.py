@@ -11,7 +11,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_endpoint import (
+
+from aboutness_assets.domain.errors import (
+    FatalError,
+    ProviderUnavailable,
+    RequestRefused,
+    SettingsError,
+    UnparsableAnswer,
+)
+from aboutness_assets.domain.songs import Usage
+from aboutness_assets.limits.throttle import Reservation, Throttle
+from aboutness_assets.provider.client import (
+    MAX_ATTEMPTS,
+    ContentFiltered,
+    OpenAIClient,
+    WireCounts,
+    read_chat_body,
+    read_embeddings_body,
+)
+from tests.support.scripted_endpoint import (
     Answer,
     Drip,
     Hang,
@@ -26,24 +44,6 @@ from scripted_endpoint import (
     embeddings_answer,
     error,
 )
-
-from aboutness_assets.errors import (
-    GlobalFault,
-    ProviderUnavailable,
-    RequestRefused,
-    SettingsError,
-    UnparsableAnswer,
-)
-from aboutness_assets.openai_client import (
-    MAX_ATTEMPTS,
-    ContentFiltered,
-    OpenAIClient,
-    WireCounts,
-    read_chat_body,
-    read_embeddings_body,
-)
-from aboutness_assets.songs import Usage
-from aboutness_assets.throttle import Reservation, Throttle
 
 MakeClient = Callable[..., OpenAIClient]
 MakeThrottle = Callable[..., Throttle]
@@ -337,7 +337,7 @@ async def test_what_no_song_can_survive_is_a_global_fault_at_once(
     endpoint: ScriptedEndpoint, client: OpenAIClient, answer: Answer, told: str
 ) -> None:
     endpoint.otherwise = answer
-    with pytest.raises(GlobalFault, match=told):
+    with pytest.raises(FatalError, match=told):
         await chat(client)
     assert len(endpoint.requests) == 1
 
@@ -346,7 +346,7 @@ async def test_an_unknown_embedding_model_names_its_own_setting(
     endpoint: ScriptedEndpoint, client: OpenAIClient
 ) -> None:
     endpoint.otherwise = error(404, "The model does not exist")
-    with pytest.raises(GlobalFault, match=r"'embed-test'.*ABOUTNESS_EMBEDDING_MODEL"):
+    with pytest.raises(FatalError, match=r"'embed-test'.*ABOUTNESS_EMBEDDING_MODEL"):
         await client.embeddings(["a"], None, 1)
 
 
@@ -394,7 +394,7 @@ async def test_no_error_holds_a_secret_or_is_endless(
     key = "no-usual-key"
     endpoint.otherwise = error(status, f"key {key}, sk-abc***def, Bearer xyzxyz; " + "long\n" * 500)
     async with make_client(api_key=key) as client:
-        with pytest.raises((RequestRefused, GlobalFault, ProviderUnavailable)) as raised:
+        with pytest.raises((RequestRefused, FatalError, ProviderUnavailable)) as raised:
             await chat(client)
     error_text = str(raised.value)
     for secret in (key, "sk-abc", "def", "xyzxyz"):

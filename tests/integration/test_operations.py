@@ -8,13 +8,18 @@ from importlib.resources import files
 
 import psycopg
 import pytest
-from backfills import DEADLINE_SECONDS
 from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
-from service_database import ServiceDatabase
 
-from aboutness_assets.database.operations import Operations, Work, exclusive_ranges, open_operations
-from aboutness_assets.errors import GlobalFault, SettingsError
+from aboutness_assets.database.operations.connection import (
+    Operations,
+    Work,
+    exclusive_ranges,
+    open_operations,
+)
+from aboutness_assets.domain.errors import FatalError, SettingsError
+from tests.support.backfills import DEADLINE_SECONDS
+from tests.support.service_database import ServiceDatabase
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -22,7 +27,7 @@ LOG = logging.getLogger("operations")
 
 HOLDER = """
 import asyncio, logging, sys
-from aboutness_assets.database.operations import exclusive_ranges
+from aboutness_assets.database.operations.connection import exclusive_ranges
 async def hold():
     async with exclusive_ranges(sys.argv[1], "service", ["range"], logging.getLogger()):
         print("held", flush=True)
@@ -102,7 +107,8 @@ async def test_a_schema_of_version_1_is_brought_up_to_date_and_keeps_what_it_hol
     make_service: MakeService,
 ) -> None:
     url = make_service().ops_url
-    version_1 = files("aboutness_assets.database").joinpath("operations_1.sql").read_bytes()
+    migrations = files("aboutness_assets.database.operations") / "migrations"
+    version_1 = (migrations / "0001_journal_failed_songs_old_style.sql").read_bytes()
     async with await psycopg.AsyncConnection.connect(url) as connection:
         await connection.execute(version_1)
         await connection.execute("insert into aboutness_ops.spend values ('backfill', 0.5)")
@@ -110,7 +116,7 @@ async def test_a_schema_of_version_1_is_brought_up_to_date_and_keeps_what_it_hol
     async with open_operations(url) as operations, operations.connection() as connection:
         assert await fetch(connection, "select usd::float8 from aboutness_ops.spend") == [(0.5,)]
         assert await fetch(connection, "select count(*) from aboutness_ops.rate_limit") == [(0,)]
-        assert await fetch(connection, "select version from aboutness_ops.schema_version") == [(2,)]
+        assert await fetch(connection, "select version from aboutness_ops.schema_version") == [(3,)]
 
 
 async def test_what_comes_while_a_commit_is_under_way_shares_the_next(operations: Operations) -> None:
@@ -181,7 +187,7 @@ async def test_a_url_that_is_none_is_refused_without_showing_it() -> None:
 
 
 async def test_a_postgres_that_does_not_answer_is_told_without_the_password() -> None:
-    with pytest.raises(GlobalFault, match="DAGSTER_PG_URL") as stopped:
+    with pytest.raises(FatalError, match="DAGSTER_PG_URL") as stopped:
         async with open_operations("postgresql://user:sesame@127.0.0.1:1/database"):
             pass
 

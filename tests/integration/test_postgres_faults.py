@@ -18,21 +18,21 @@ from typing import Any
 
 import psycopg
 import pytest
-from backfills import Backfills, wait_until
-from kills import Accounts, Campaign, Forks, waiting_sessions
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
-from service_database import ServiceDatabase
-from service_database import make_service as make_on
-from stand_in import StandIn
 
-from aboutness_assets.database import aboutness_table
-from aboutness_assets.database import operations as operations_module
-from aboutness_assets.database.journal import Journal
-from aboutness_assets.database.operations import Operations, open_operations
-from aboutness_assets.errors import GlobalFault
-from aboutness_assets.local.postgres import EmbeddedPostgres
-from aboutness_assets.songs import Song, Usage
+from aboutness_assets.database.operations import connection as operations_module
+from aboutness_assets.database.operations.connection import Operations, open_operations
+from aboutness_assets.database.operations.journal import Journal
+from aboutness_assets.database.service import aboutness_table
+from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.songs import Song, Usage
+from aboutness_local.postgres import EmbeddedPostgres
+from tests.support.backfills import Backfills, wait_until
+from tests.support.kills import Accounts, Campaign, Forks, waiting_sessions
+from tests.support.service_database import ServiceDatabase
+from tests.support.service_database import make_service as make_on
+from tests.support.stand_in import StandIn
 
 BeginCampaign = Callable[..., Awaitable[Campaign]]
 Tell = Callable[..., None]
@@ -358,8 +358,8 @@ def journal_on(pool: AsyncConnectionPool, lost: int = 0, max_usd: float = 10.0) 
     losing: Any = LosesConnections(pool, lost)
     return Journal(
         Operations(losing),
-        service="service",
-        spender="backfill",
+        table_id="table",
+        budget="backfill",
         run_id="run",
         range_key="range",
         integer_ids=True,
@@ -367,9 +367,9 @@ def journal_on(pool: AsyncConnectionPool, lost: int = 0, max_usd: float = 10.0) 
     )
 
 
-async def intend(journal: Journal, song_id: int = 1, usd_at_most: float = 1.0) -> int:
+async def intend(journal: Journal, song_id: int = 1, usd: float = 1.0) -> int:
     songs = [Song(song_id, "Imagine", "John Lennon")]
-    return await journal.intend(songs, "batch", model="model", prompt_hash="hash", usd_at_most=usd_at_most)
+    return await journal.intend(songs, "pack", model="model", prompt_hash="hash", max_usd_estimate=usd)
 
 
 async def fetch(pool: AsyncConnectionPool, query: str) -> list[tuple[Any, ...]]:
@@ -423,7 +423,7 @@ async def test_beside_an_entry_that_the_cap_forbids_the_others_are_booked_once_w
         return_exceptions=True,
     )
 
-    assert isinstance(second, GlobalFault)
+    assert isinstance(second, FatalError)
     assert await fetch(own_pool, ENTRIES) == [(first, None), (third, None)]
     assert await fetch(own_pool, SPENT) == [(1.5,)]
 

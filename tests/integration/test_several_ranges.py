@@ -8,14 +8,15 @@ from itertools import count
 from typing import Any
 
 import pytest
-from backfills import DEADLINE_SECONDS, LOG, Backfills, sample_songs, wait_until
-from service_database import ServiceDatabase
-from stand_in import StandIn
 
-from aboutness_assets import backfill, runs
-from aboutness_assets.errors import GlobalFault, InvalidPartitionKey
-from aboutness_assets.report import Report
-from aboutness_assets.runs import Run
+from aboutness_assets.domain.errors import FatalError, InvalidPartitionKey
+from aboutness_assets.pipeline import range_pipeline as backfill
+from aboutness_assets.pipeline import runs
+from aboutness_assets.pipeline.report import Report
+from aboutness_assets.pipeline.runs import Run
+from tests.support.backfills import DEADLINE_SECONDS, LOG, Backfills, sample_songs, wait_until
+from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -167,7 +168,7 @@ async def test_a_fault_that_stops_the_run_leaves_the_ranges_that_were_done(
     stand_in.control({"chat": {"script": [None, None, "http_401"]}})
     run = SeveralRanges(backfills)
 
-    with pytest.raises(GlobalFault, match="OPENAI_API_KEY"):
+    with pytest.raises(FatalError, match="OPENAI_API_KEY"):
         await run.fill([A, B, C, D])
 
     assert run.keys == [A, B]

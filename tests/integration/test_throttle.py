@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_database import ServiceDatabase
-from simulated_provider import Provider, keep_asking, processes
-from virtual_time import now, run_in_virtual_time
 
-from aboutness_assets.database.operations import open_operations
-from aboutness_assets.database.rate_limits import Pause
-from aboutness_assets.throttle import (
+from aboutness_assets.database.operations.connection import open_operations
+from aboutness_assets.database.operations.limit_store import Pause
+from aboutness_assets.limits.throttle import (
     LATENCIES_BEFORE_BELIEF,
     MAX_IN_FLIGHT,
     MIN_IN_FLIGHT,
@@ -23,6 +20,9 @@ from aboutness_assets.throttle import (
     Reservation,
     Throttle,
 )
+from tests.support.service_database import ServiceDatabase
+from tests.support.simulated_provider import Provider, keep_asking, processes
+from tests.support.virtual_time import now, run_in_virtual_time
 
 BURST_SECONDS = 1
 """What was not used may be made up for within so long."""

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aboutness_assets.errors import UnparsableAnswer
+from aboutness_assets.domain.errors import UnparsableAnswer
+from aboutness_assets.domain.songs import Aboutness, Song, SongId
 from aboutness_assets.generation.answer import ReadAnswer, read_answer
+from aboutness_assets.generation.cleaning import is_valid_text
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import EXAMPLE_EMOTIONS
-from aboutness_assets.generation.text import is_valid_text
-from aboutness_assets.songs import Aboutness, Song, SongId
 
 SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

@@ -1,7 +1,8 @@
 from typing import Any
 
 import pytest
-from audit_locks import advisories, problems
+
+from tools.audit_locks import advisories, problems
 
 HASH = "--hash=sha256:" + "0a" * 32
 GOOD = f"aiohttp==3.14.5 \\\n    {HASH} \\\n    {HASH}\n    # via openai\n"

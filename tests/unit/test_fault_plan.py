@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from aboutness_assets.local.exchange import ApiError, Exchange, Route, decoded, encoded
-from aboutness_assets.local.fault_plan import Control, FaultPlan
-from aboutness_assets.local.faults import FAULTS
-from aboutness_assets.local.rate_limit import RateLimit, duration
-from aboutness_assets.rate_limit_headers import retry_after
+from aboutness_assets.limits.headers import retry_after
+from aboutness_local.exchange import ApiError, Exchange, Route, decoded, encoded
+from aboutness_local.fault_plan import Control, FaultPlan
+from aboutness_local.faults import FAULTS
+from aboutness_local.rate_limit import RateLimit, duration
 
 
 def chat_exchange(number_of_songs: int = 3, form: str = "object") -> Exchange:

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aboutness_assets.circuit_breaker import CircuitBreaker
-from aboutness_assets.errors import (
+from aboutness_assets.domain.errors import (
     AboutnessError,
-    GlobalFault,
+    FatalError,
     ProviderUnavailable,
     RequestRefused,
     UnparsableAnswer,
 )
+from aboutness_assets.domain.songs import RequestKind, Song
 from aboutness_assets.generation.generator import Answer, generate
 from aboutness_assets.generation.packs import Pack
-from aboutness_assets.songs import RequestKind, Song
+from aboutness_assets.limits.breaker import CircuitBreaker
 
 NAMES = ["Amber", "Basalt", "Cedar", "Dune", "Ember", "Fjord", "Glacier", "Harbour", "Island", "Jasmine"]
 SONGS = tuple(Song(number, name, "Artist") for number, name in enumerate(NAMES))
@@ -91,7 +91,7 @@ async def test_a_whole_answer_takes_one_request() -> None:
 
     generated = await generate(PACK, ask, never())
 
-    assert ask.asked == [("batch", list(range(10)))]
+    assert ask.asked == [("pack", list(range(10)))]
     assert [song for song, _ in generated.written] == list(SONGS)
     assert (generated.failed, generated.request_ids) == ([], [1])
 
@@ -101,7 +101,7 @@ async def test_several_missing_songs_are_asked_again_together_and_then_alone() -
 
     generated = await generate(PACK, ask, never())
 
-    assert ask.asked[1:] == [("batch", [2, 5, 7]), *singles(5)]
+    assert ask.asked[1:] == [("pack", [2, 5, 7]), *singles(5)]
     assert len(generated.written) == 10
     assert generated.request_ids == [1, 2, 3]
 
@@ -111,7 +111,7 @@ async def test_songs_with_unusable_texts_are_asked_again_together() -> None:
 
     await generate(PACK, ask, never())
 
-    assert ask.asked[1:] == [("batch", [1, 2])]
+    assert ask.asked[1:] == [("pack", [1, 2])]
 
 
 async def test_one_missing_song_is_asked_for_alone() -> None:
@@ -203,11 +203,11 @@ async def test_a_global_fault_comes_out_as_it_is_and_cancels_the_other_requests(
 
     async def ask(pack: Pack, kind: RequestKind) -> Answer:
         nonlocal started, cancelled
-        if kind == "batch":
+        if kind == "pack":
             raise UnparsableAnswer("no JSON")
         started += 1
         if started == len(SONGS):
-            raise GlobalFault("no quota")
+            raise FatalError("no quota")
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -215,7 +215,7 @@ async def test_a_global_fault_comes_out_as_it_is_and_cancels_the_other_requests(
             raise
         raise AssertionError("never answered")
 
-    with pytest.raises(GlobalFault, match="no quota"):
+    with pytest.raises(FatalError, match="no quota"):
         await generate(PACK, ask, never())
 
     assert cancelled == 9

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aboutness_assets.domain.songs import Song
 from aboutness_assets.generation.packs import Pack, packs_of
-from aboutness_assets.songs import Song
 
 
 def songs_of(*artists: str) -> list[Song]:

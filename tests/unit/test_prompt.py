@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aboutness_assets.domain.songs import Song
+from aboutness_assets.generation.cleaning import clean_text
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.prompt import (
     EXAMPLE_EMOTIONS,
@@ -16,8 +18,6 @@ from aboutness_assets.generation.prompt import (
     estimated_tokens,
     response_format,
 )
-from aboutness_assets.generation.text import clean_text
-from aboutness_assets.songs import Song
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
 PACK = st.lists(st.builds(Song, st.integers(), ANY_TEXT, ANY_TEXT), max_size=12).map(

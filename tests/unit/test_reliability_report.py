@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reliability_report import broken_promises, document, main
+
+from tools.reliability_report import broken_promises, document, main
 
 TRIAL = {"songs": 55, "lost": 0, "mixed_up": 0, "paid_twice": 0, "failed_songs": 0, "replayed": 0}
 REFUSAL = {**TRIAL, "kind": "fault", "fault": "refusal", "route": "chat", "injected": {"refusal": 4}}

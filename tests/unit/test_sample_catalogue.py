@@ -9,7 +9,7 @@ from io import StringIO
 
 import pytest
 
-LOCAL = files("aboutness_assets.local")
+LOCAL = files("aboutness_local")
 CONFIDENCE_TAG = re.compile(r"\[confidence: (?:low|medium|high)\]$")
 MORE_THAN_ONE_SENTENCE = re.compile(r"[.!?] \S")
 

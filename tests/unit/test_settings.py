@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from aboutness_assets.errors import SettingsError
+from aboutness_assets.domain.errors import SettingsError
 from aboutness_assets.settings import PARTITIONS_PER_RUN, Settings, load_settings, partitions_per_run
 
 SECRET = "postgresql://user:sesame@host/database"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from aboutness_assets.errors import SettingsError
-from aboutness_assets.storage import PostgresStorage
+from aboutness_assets.domain.errors import SettingsError
+from aboutness_assets.orchestration.instance.storage import PostgresStorage
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aboutness_assets.local.writer import embed, write, write_pack
+from aboutness_local.writer import embed, write, write_pack
 
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "data" / "catalogue_sample_1000.csv"
 
@@ -34,7 +34,7 @@ def sample() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", ["phrases_emotions.txt", "phrases_moments.txt"])
 def test_any_two_phrases_of_a_bank_stay_within_100_characters(name: str) -> None:
-    phrases = (resources.files("aboutness_assets.local") / name).read_text(encoding="utf-8").splitlines()
+    phrases = (resources.files("aboutness_local") / name).read_text(encoding="utf-8").splitlines()
     assert len(phrases) >= 320
     assert len(set(phrases)) == len(phrases)
     assert {phrase for phrase in phrases if not 15 <= len(phrase) <= 48 or phrase != phrase.strip()} == set()

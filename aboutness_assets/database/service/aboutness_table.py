@@ -1,0 +1,292 @@
+"""The service's song_aboutness: is it as agreed, inserting rows, the acceptance criteria in SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import AsyncConnection, errors, sql
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.database.postgres_errors import postgres_message
+from aboutness_assets.database.service.vectors import VectorKind, encode, register
+from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.songs import Aboutness, FailedSong, SongId
+
+INSERT_ATTEMPTS = 6
+"""Attempts at one transaction when Postgres goes away: 31 s of waits."""
+
+INSERT_SECONDS = 60.0
+"""How long they may take together, with what the pool waits for a connection."""
+
+INSERT_BACKOFF_SECONDS = 1.0
+"""First wait after a lost connection; doubled each time."""
+
+_TEXT = ("text", "varchar")
+_ID_TYPES: dict[str, LiteralString] = {
+    "int2": "bigint",
+    "int4": "bigint",
+    "int8": "bigint",
+    "text": "text",
+    "varchar": "text",
+    "uuid": "uuid",
+}
+"""pg_type's name of song_id's type: what parameters are cast to."""
+
+_VECTOR_KINDS: dict[str, VectorKind] = {
+    "vector": "vector",
+    "halfvec": "halfvec",
+    "_float4": "real[]",
+    "_float8": "double precision[]",
+}
+_COLUMNS: dict[str, tuple[str, ...] | None] = {
+    "song_id": tuple(_ID_TYPES),
+    "emotions_text": _TEXT,
+    "moments_text": _TEXT,
+    "emotions_confidence": None,
+    "moments_confidence": None,
+    "emotions_vector": tuple(_VECTOR_KINDS),
+    "moments_vector": tuple(_VECTOR_KINDS),
+    "created_at": ("timestamptz",),
+}
+"""What the contract demands of a column: the names of its type in pg_type, None: any."""
+
+_INSERT = (
+    "insert into song_aboutness (song_id, emotions_text, emotions_confidence, emotions_vector,"
+    " moments_text, moments_confidence, moments_vector)"
+    " values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row to insert; both vectors float32 of shape (dimension,)."""
+
+    song_id: SongId
+    aboutness: Aboutness
+    emotions_vector: NDArray[np.float32]
+    moments_vector: NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Inserted:
+    """What became of the rows of one call."""
+
+    written: int = 0
+    already_there: int = 0
+    failed: list[FailedSong] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class AboutnessTable:
+    """song_aboutness as it stands in the service's database.
+
+    table_id names the table in our own records: database, schema and oid. id_type is song_id's.
+    dimension is None where the columns declare none (arrays, a bare vector).
+    """
+
+    table_id: str
+    id_type: LiteralString
+    vector_kind: VectorKind
+    vector_oid: int
+    dimension: int | None
+
+    def among(self, song_ids: Collection[SongId]) -> sql.Composable:
+        """The SQL condition that a row is of one of these songs, found by primary key."""
+        return sql.SQL("song_id = any({}::{}[])").format(
+            sql.Literal([str(song_id) for song_id in song_ids]), sql.SQL(self.id_type)
+        )
+
+    async def insert(self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger) -> Inserted:
+        """Insert rows in one transaction; a row that exists stays as it is.
+
+        A row that Postgres refuses is left out and reported, the others are written. A lost connection
+        is tried again. Raises FatalError when no row can be written (rights, table, columns, disk).
+        """
+        try:
+            return await self._in_one_transaction(pool, rows, log)
+        except (errors.DataError, errors.IntegrityError, errors.RaiseException) as refused:
+            if len(rows) == 1:
+                failure = FailedSong(
+                    rows[0].song_id, "insert", f"Postgres refused the row: {postgres_message(refused)}"
+                )
+                return Inserted(failed=[failure])
+        total = Inserted()
+        for row in rows:
+            one = await self.insert(pool, [row], log)
+            total.written += one.written
+            total.already_there += one.already_there
+            total.failed += one.failed
+        return total
+
+    async def existing(self, pool: AsyncConnectionPool, song_ids: Collection[SongId]) -> set[SongId]:
+        """Which of these songs have a row."""
+        query = sql.SQL("select song_id from song_aboutness where {}").format(self.among(song_ids))
+        async with pool.connection() as connection:
+            cursor = await connection.execute(query)
+            return {_song_id(song_id) for (song_id,) in await cursor.fetchall()}
+
+    async def _in_one_transaction(
+        self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger
+    ) -> Inserted:
+        deadline = time.monotonic() + INSERT_SECONDS
+        for attempt in range(1, INSERT_ATTEMPTS + 1):
+            try:
+                remaining = max(deadline - time.monotonic(), 1.0)
+                async with pool.connection(remaining) as connection, connection.transaction():
+                    register(connection, self.vector_oid)
+                    cursor = connection.cursor()
+                    await cursor.executemany(_INSERT, [self._parameters(row) for row in rows])
+                    written = max(cursor.rowcount, 0)
+                    return Inserted(written=written, already_there=len(rows) - written)
+            except (errors.DataError, errors.IntegrityError, errors.RaiseException):
+                raise
+            except psycopg.OperationalError as lost:
+                if attempt == INSERT_ATTEMPTS or time.monotonic() > deadline:
+                    raise FatalError(
+                        f"The service's Postgres (DATABASE_URL) did not take rows in {attempt} attempts: "
+                        f"{postgres_message(lost)}. The answers are kept; run the partition again when it is "
+                        "back."
+                    ) from None
+                wait = INSERT_BACKOFF_SECONDS * 2 ** (attempt - 1)
+                log.warning("Inserting failed (%s); next attempt in %.0f s.", postgres_message(lost), wait)
+                await asyncio.sleep(wait)
+            except psycopg.Error as fault:
+                raise FatalError(
+                    f"No row can be inserted into song_aboutness: {postgres_message(fault)}. "
+                    "The rights that are needed stand in docs/operating.md."
+                ) from None
+        raise AssertionError("the last attempt either returns or raises")
+
+    def _parameters(self, row: Row) -> list[Any]:
+        about = row.aboutness
+        return [
+            row.song_id,
+            about.emotions_text,
+            about.emotions_confidence,
+            encode(row.emotions_vector, self.vector_kind),
+            about.moments_text,
+            about.moments_confidence,
+            encode(row.moments_vector, self.vector_kind),
+        ]
+
+
+async def read_table(connection: AsyncConnection) -> AboutnessTable:
+    """Read song_aboutness from the catalogue of Postgres and hold it against the contract.
+
+    Raises FatalError, naming everything that is missing, when rows could not be inserted.
+    """
+    cursor = await connection.execute(
+        "select current_database() || '.' || n.nspname || '.song_aboutness#' || c.oid"
+        " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where c.oid = to_regclass('song_aboutness')"
+    )
+    found = await cursor.fetchone()
+    if found is None:
+        raise FatalError(
+            "There is no table song_aboutness in the database of DATABASE_URL (or its role may not see it). "
+            "Check the database, and the schema in ?schema=."
+        )
+    (table_id,) = found
+    columns = await _columns(connection)
+    if problems := _problems(columns):
+        raise FatalError(
+            f"song_aboutness is not as agreed: {'; '.join(problems)}. "
+            "What it must look like and the GRANT statements stand in docs/operating.md."
+        )
+    emotions, moments = columns["emotions_vector"], columns["moments_vector"]
+    if (emotions.type_name, emotions.dimension) != (moments.type_name, moments.dimension):
+        raise FatalError(
+            "song_aboutness is not as agreed: emotions_vector and moments_vector differ "
+            "in type or dimension, but one embedding model fills both."
+        )
+    kind = _VECTOR_KINDS[emotions.type_name]
+    return AboutnessTable(
+        table_id,
+        _ID_TYPES[columns["song_id"].type_name],
+        kind,
+        emotions.type_oid,
+        emotions.dimension or await _dimension_of_rows(connection, kind),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    type_name: str
+    type_oid: int
+    dimension: int | None
+    must_be_given: bool
+    may_select: bool
+    may_insert: bool
+
+
+async def _columns(connection: AsyncConnection) -> dict[str, _Column]:
+    cursor = await connection.execute(
+        "select a.attname, t.typname, t.oid, a.atttypmod,"
+        " a.attnotnull and not a.atthasdef and a.attidentity = '',"
+        " has_column_privilege(a.attrelid, a.attnum, 'SELECT'),"
+        " has_column_privilege(a.attrelid, a.attnum, 'INSERT')"
+        " from pg_attribute a join pg_type t on t.oid = a.atttypid"
+        " where a.attrelid = to_regclass('song_aboutness') and a.attnum > 0 and not a.attisdropped"
+    )
+    return {
+        name: _Column(
+            type_name,
+            oid,
+            modifier if type_name in ("vector", "halfvec") and modifier > 0 else None,
+            *must_and_may,
+        )
+        for name, type_name, oid, modifier, *must_and_may in await cursor.fetchall()
+    }
+
+
+def _problems(columns: dict[str, _Column]) -> list[str]:
+    problems = []
+    for name, allowed in _COLUMNS.items():
+        if name not in columns:
+            problems.append(f"column {name} is missing")
+        elif allowed is not None and columns[name].type_name not in allowed:
+            problems.append(
+                f"column {name} has type {columns[name].type_name}, not one of {', '.join(allowed)}"
+            )
+    problems += [
+        f"column {name} must be given a value, which this project does not know"
+        for name, column in columns.items()
+        if column.must_be_given and name not in _COLUMNS
+    ]
+    # Every column is read, for the old-style rows; created_at is never given.
+    rights = (
+        ("SELECT", [name for name, column in columns.items() if not column.may_select]),
+        (
+            "INSERT",
+            [
+                name
+                for name, column in columns.items()
+                if name in _COLUMNS and name != "created_at" and not column.may_insert
+            ],
+        ),
+    )
+    problems += [f"the role has no {right} on {', '.join(lacking)}" for right, lacking in rights if lacking]
+    return problems
+
+
+async def _dimension_of_rows(connection: AsyncConnection, kind: VectorKind) -> int | None:
+    size = sql.SQL("vector_dims") if kind in ("vector", "halfvec") else sql.SQL("cardinality")
+    cursor = await connection.execute(
+        sql.SQL(
+            "select {}(emotions_vector) from song_aboutness where emotions_vector is not null limit 1"
+        ).format(size)
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row is not None and row[0] else None
+
+
+def _song_id(value: Any) -> SongId:
+    return value if isinstance(value, int) else str(value)

@@ -1,0 +1,74 @@
+"""The acceptance criteria on texts, as SQL over the new rows of song_aboutness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+
+from psycopg import AsyncConnection, sql
+
+from aboutness_assets.domain.songs import SongId
+
+TEXT_CRITERIA: dict[str, LiteralString] = {
+    "emotions_text_within_100_chars": "char_length(emotions_text) > 100",
+    "moments_text_within_100_chars": "char_length(moments_text) > 100",
+    "emotions_text_without_confidence_tag": "emotions_text ilike '%[confidence:%'",
+    "moments_text_without_confidence_tag": "moments_text ilike '%[confidence:%'",
+}
+"""Name of the asset check: what a row that violates it looks like."""
+
+WHOLE_TABLE: sql.Composable = sql.SQL("true")
+
+EXAMPLES = 20
+"""Song ids shown with a violated criterion."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextCounts:
+    """Rows looked at, and for each text criterion how many violate it, with a few of their song ids."""
+
+    new_rows: int
+    old_style_rows: int
+    violations: dict[str, int]
+    examples: dict[str, list[SongId]]
+
+
+async def count_violations(
+    connection: AsyncConnection, rollout_at: datetime, within: sql.Composable = WHOLE_TABLE
+) -> TextCounts:
+    """Hold every new row that satisfies ``within`` against the text criteria, in one pass over the table."""
+    new = sql.SQL("(created_at >= {})").format(sql.Literal(rollout_at))
+    counts = sql.SQL(", ").join(
+        sql.SQL("count(*) filter (where {} and {})").format(new, sql.SQL(violated))
+        for violated in TEXT_CRITERIA.values()
+    )
+    query = sql.SQL(
+        "select count(*) filter (where {}), count(*) filter (where not {}), {} from song_aboutness where {}"
+    )
+    cursor = await connection.execute(query.format(new, new, counts, within))
+    row = await cursor.fetchone()
+    assert row is not None
+    violations = dict(zip(TEXT_CRITERIA, (int(count) for count in row[2:]), strict=True))
+    examples = {
+        name: await _examples(connection, sql.SQL(TEXT_CRITERIA[name]), new, within)
+        for name, count in violations.items()
+        if count
+    }
+    return TextCounts(int(row[0]), int(row[1]), violations, examples)
+
+
+async def _examples(
+    connection: AsyncConnection, violated: sql.Composable, new: sql.Composable, within: sql.Composable
+) -> list[SongId]:
+    query = sql.SQL("select song_id::text from song_aboutness where {} and {} and {} limit {}")
+    cursor = await connection.execute(query.format(new, violated, within, sql.Literal(EXAMPLES)))
+    return [song_id for (song_id,) in await cursor.fetchall()]
+
+
+async def heap_bytes(connection: AsyncConnection) -> int:
+    """Bytes of song_aboutness that one pass over its texts reads (vectors lie outside the main heap)."""
+    cursor = await connection.execute("select pg_relation_size(to_regclass('song_aboutness'))")
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0] or 0)

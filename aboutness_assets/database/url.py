@@ -1,0 +1,199 @@
+"""A URL of Postgres as Prisma or libpq would read it: where to connect, with which search_path, how often.
+
+Prisma's parameters are those of its own parser (prisma-engines, quaint/src/connector/postgres/url.rs).
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote
+
+import psycopg
+from psycopg import AsyncConnection, pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.domain.errors import SettingsError
+
+_PREPARE_AFTER = 5  # executions of one statement, psycopg's own default
+_CONNECT_TIMEOUT = 10  # seconds; Prisma's 5 are short for a serverless Postgres that has to wake up
+_POOL_TIMEOUT = 30.0  # seconds, psycopg_pool's own default
+_WITHOUT_END = 86_400.0  # seconds: Prisma's pool_timeout=0 waits for ever, psycopg_pool wants a number
+
+_LIBPQ_PARAMETERS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUrl:
+    """How to connect to the service's Postgres; printing it shows no password.
+
+    ``conninfo`` is libpq's. ``schema`` goes before the role's own search_path, so that the types of
+    extensions are still found. ``connection_limit`` is in connections (None: the caller's choice),
+    ``pool_timeout`` in seconds, ``prepare_threshold`` psycopg's. ``transaction_pooler`` (``pgbouncer=true``)
+    says that every transaction may meet another server session: nothing may be prepared, or set for longer
+    than a transaction.
+    """
+
+    conninfo: str = field(repr=False)
+    schema: str | None = None
+    connection_limit: int | None = None
+    pool_timeout: float = _POOL_TIMEOUT
+    prepare_threshold: int | None = _PREPARE_AFTER
+    transaction_pooler: bool = False
+
+    async def configure(self, connection: AsyncConnection) -> None:
+        """Sets the search_path of a new connection, or, behind a transaction pooler, of its transaction only.
+
+        Commits in the first case; in the second the transaction stays open for the caller's own statements.
+        """
+        if self.schema is None:
+            return
+        await connection.execute(
+            "select set_config('search_path', concat_ws(', ', quote_ident(%s::text),"
+            " nullif(current_setting('search_path'), '')), %s::boolean)",
+            [self.schema, self.transaction_pooler],
+        )
+        if not self.transaction_pooler:
+            await connection.commit()
+
+    def pool(self, max_size: int) -> AsyncConnectionPool[AsyncConnection]:
+        """A pool, not yet open, of at most ``max_size`` connections, or fewer if the URL limits them.
+
+        Each ``connection()`` block is to be one transaction: more a transaction pooler cannot serve.
+        """
+        return _ServicePool(self, min(max_size, self.connection_limit or max_size))
+
+
+class _ServicePool(AsyncConnectionPool[AsyncConnection]):
+    def __init__(self, url: ServiceUrl, max_size: int) -> None:
+        self._url = url
+        super().__init__(
+            url.conninfo,
+            kwargs={"prepare_threshold": url.prepare_threshold},
+            min_size=1,
+            max_size=max_size,
+            timeout=url.pool_timeout,
+            configure=None if url.transaction_pooler else url.configure,
+            open=False,
+        )
+
+    @asynccontextmanager
+    async def connection(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - the pool's own signature
+    ) -> AsyncIterator[AsyncConnection]:
+        async with super().connection(timeout) as connection:
+            if self._url.transaction_pooler:
+                await self._url.configure(connection)
+            yield connection
+
+
+def service_conninfo(url: str, setting: str = "DATABASE_URL") -> ServiceUrl:
+    """Reads the URL that ``setting`` holds; raises SettingsError, which names the setting and never shows the
+    URL or a piece of it, as it may hold a password.
+
+    Understood of Prisma: ``schema``, ``connection_limit``, ``pool_timeout`` (seconds, 0 = no end),
+    ``pgbouncer``, ``statement_cache_size=0``, ``sslaccept=strict`` with ``sslmode=require`` (libpq's
+    verify-full), and ``sslcert`` without ``sslkey`` (there the server's CA, in libpq the client's
+    certificate). What libpq knows passes, anything else is dropped: ``sslidentity`` too, as libpq cannot
+    read its format.
+    """
+    # An .env file read by something other than a shell may leave its quotes on.
+    url = url.strip().strip("\"'")
+    if not url:
+        raise SettingsError(
+            f"{setting} is not set: set it to the address of a Postgres "
+            "(postgresql://user:password@host/database), or put `aboutness-local` before the command to run "
+            "it in the embedded environment."
+        )
+    scheme, separator, rest = url.partition("://")
+    if scheme in ("prisma", "prisma+postgres"):
+        raise SettingsError(
+            f"{setting} is an address of Prisma Accelerate, which speaks no Postgres: set it to the "
+            "database's direct address (often called DIRECT_URL), postgresql://user:password@host/database."
+        )
+    if not separator or scheme not in ("postgres", "postgresql"):
+        raise SettingsError(
+            f"{setting} is no address of a Postgres: set it to postgresql://user:password@host/database, "
+            "or put `aboutness-local` before the command to run it in the embedded environment."
+        )
+    if "\0" in unquote(rest):  # libpq would read up to it and no further
+        raise _malformed(setting)
+    credentials, server, query = _split(rest)
+    given = _query_parameters(query, setting)
+    try:
+        parameters = conninfo_to_dict(f"postgresql://{credentials}{server}", **_libpq_parameters(given))
+        conninfo = make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT} | parameters)
+    except (psycopg.Error, ValueError):
+        raise _malformed(setting) from None
+    # libpq would quote a wrong port, which may be a piece of an unencoded password, in its own error.
+    ports = str(parameters.get("port") or "")
+    if "@" in server or not re.fullmatch(r"(?:\d{1,5})?(?:,(?:\d{1,5})?)*", ports, re.ASCII):
+        raise _malformed(setting)
+    transaction_pooler = given.get("pgbouncer", "").lower() == "true"
+    unprepared = transaction_pooler or given.get("statement_cache_size") == "0"
+    limit, seconds = (_whole_number(given, name, setting) for name in ("connection_limit", "pool_timeout"))
+    if limit == 0:
+        raise SettingsError(f"connection_limit=0 in {setting} allows no connection: set it to 1 or more.")
+    return ServiceUrl(
+        conninfo,
+        schema=given.get("schema") or None,
+        connection_limit=limit,
+        pool_timeout=_POOL_TIMEOUT if seconds is None else seconds or _WITHOUT_END,
+        prepare_threshold=None if unprepared else _PREPARE_AFTER,
+        transaction_pooler=transaction_pooler,
+    )
+
+
+def operations_conninfo(url: str) -> str:
+    """libpq's conninfo of DAGSTER_PG_URL, whose scheme may name SQLAlchemy's driver as well.
+
+    Raises SettingsError, which shows nothing of the URL.
+    """
+    return service_conninfo(
+        url.replace("postgresql+psycopg2://", "postgresql://", 1), "DAGSTER_PG_URL"
+    ).conninfo
+
+
+def _split(rest: str) -> tuple[str, str, str]:
+    """``user:password@``, ``host:port/database`` and the query, cut where libpq cuts them."""
+    credentials = match[0] if (match := re.match(r"[^/@]*@", rest)) else ""
+    server, _, query = rest[len(credentials) :].partition("?")
+    return credentials, server, query
+
+
+def _query_parameters(query: str, setting: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, errors="strict"))
+    except ValueError:
+        raise _malformed(setting) from None
+
+
+def _libpq_parameters(given: dict[str, str]) -> dict[str, str]:
+    parameters = {name: value for name, value in given.items() if name in _LIBPQ_PARAMETERS}
+    if "sslkey" not in given:
+        authority = parameters.pop("sslcert", "system")
+        parameters.pop("sslpassword", None)
+        # With any lesser sslmode Prisma itself falls back to plain text, so there is nothing to verify.
+        if given.get("sslaccept") == "strict" and given.get("sslmode") == "require":
+            parameters |= {"sslmode": "verify-full", "sslrootcert": authority}
+    if given.get("sslmode") == "no-verify":  # what Prisma's adapter for node-postgres knows
+        parameters["sslmode"] = "require"
+    return parameters
+
+
+def _whole_number(given: dict[str, str], name: str, setting: str) -> int | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise SettingsError(f"{name} in {setting} is no whole number: write one, or leave it out.")
+    return int(text)
+
+
+def _malformed(setting: str) -> SettingsError:
+    return SettingsError(
+        f"{setting} cannot be read: write postgresql://user:password@host:port/database and percent-encode "
+        "what is not a letter or digit in user and password (@ is %40, / is %2F, ? is %3F, % is %25)."
+    )

@@ -1,0 +1,77 @@
+"""What one run did, in numbers: the metadata of a materialization, the rows of the acceptance table."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
+
+SAMPLE_SIZE = 5
+"""Written texts shown with a materialization, enough for a look."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts of one run over one range (or over the songs of a smoke run)."""
+
+    songs_in_range: int = 0
+    songs_written: int = 0
+    songs_skipped_existing: int = 0
+    batch_requests: int = 0
+    single_song_requests: int = 0
+    embedding_requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    embedding_tokens: int = 0
+    answers_replayed: int = 0
+    indeterminate_requests: int = 0
+    indeterminate_usd_at_most: float = 0.0
+    rate_limited_requests: int = 0
+    cost_usd: float | None = 0.0
+    failed: list[FailedSong] = field(default_factory=list)
+    sample: list[tuple[Song, Aboutness]] = field(default_factory=list)
+    started_at: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+
+    @property
+    def songs_failed(self) -> int:
+        """Songs that were left without a row."""
+        return len(self.failed)
+
+    @property
+    def songs_per_second(self) -> float:
+        """Rows written a second of wall time, from the first read to the last insert."""
+        seconds = self.seconds or time.monotonic() - self.started_at
+        return self.songs_written / seconds if seconds > 0 else 0.0
+
+    def finish(self) -> None:
+        """Stop the clock."""
+        self.seconds = time.monotonic() - self.started_at
+
+    def add_cost(self, usd: float | None) -> None:
+        """Add dollars; once one price is unknown, the total is."""
+        self.cost_usd = None if usd is None or self.cost_usd is None else self.cost_usd + usd
+
+    def add(self, other: Report) -> None:
+        """Add what progress is told by: songs, failures and dollars of another range."""
+        self.songs_in_range += other.songs_in_range
+        self.songs_written += other.songs_written
+        self.songs_skipped_existing += other.songs_skipped_existing
+        self.failed += other.failed
+        self.add_cost(other.cost_usd)
+
+    def summary(self) -> str:
+        """One line for the person who watches the run."""
+        return (
+            f"{self.songs_written} rows in {self.seconds:.1f} s, {self.songs_per_second:.1f} a second; "
+            f"{self.songs_skipped_existing} songs had one, {self.songs_failed} failed; "
+            f"{self.batch_requests} batch, {self.single_song_requests} single-song and "
+            f"{self.embedding_requests} embedding requests, {dollars(self.cost_usd)}"
+        )
+
+
+def dollars(usd: float | None) -> str:
+    """Dollars for a person; 'cost unknown' where the model has no known price."""
+    return "cost unknown" if usd is None else f"${usd:.4f}"

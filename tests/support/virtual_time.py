@@ -1,0 +1,73 @@
+"""An event loop whose time passes at once when all wait for it, and stands still during a query."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from aboutness_assets.database.operations.connection import Operations, Work
+
+T = TypeVar("T")
+
+START = 1_000.0
+"""Small enough for a nanosecond to count, which asyncio adds to it."""
+
+PATIENCE_SECONDS = 0.05
+"""A query that takes longer lets as much virtual time pass, lest it wait for a timer that never comes."""
+
+
+class _Selector(selectors.DefaultSelector):
+    """Does not wait: it moves the clock instead, unless a query's answer is awaited."""
+
+    now = START
+    queries = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        real = min(PATIENCE_SECONDS, PATIENCE_SECONDS if timeout is None else timeout) if self.queries else 0
+        ready = super().select(real)
+        if not ready and timeout is not None and timeout > 0:
+            self.now += real if self.queries else timeout
+        return ready
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self.selector = _Selector()
+        super().__init__(self.selector)
+
+    def time(self) -> float:
+        return self.selector.now
+
+
+class StillOperations(Operations):
+    """Our own Postgres, during whose queries no virtual time passes."""
+
+    async def query(self, work: Work[T]) -> T:
+        with standing_still():
+            return await super().query(work)
+
+
+@contextmanager
+def standing_still() -> Iterator[None]:
+    """While something real is awaited."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _Loop)
+    loop.selector.queries += 1
+    try:
+        yield
+    finally:
+        loop.selector.queries -= 1
+
+
+def now() -> float:
+    """The virtual time in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+def run_in_virtual_time(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run to the end, in a loop of its own."""
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(main())
