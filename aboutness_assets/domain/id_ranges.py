@@ -12,14 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from aboutness_assets.domain.errors import InvalidPartitionKey
-from aboutness_assets.domain.songs import SongId
-
-IdType: TypeAlias = Literal["integer", "text", "uuid"]
-"""What the column song_id holds: smallint, integer and bigint are all "integer"."""
+from aboutness_assets.domain.songs import IdType, SongId
 
 Interval: TypeAlias = tuple[int, int]
 """Integer ids from the first to the second, both inclusive."""

@@ -8,10 +8,21 @@ from aboutness_assets.domain.printable import printable_line
 SongId: TypeAlias = int | str
 """As the service's column holds it: int for integer and bigint, str for text and (canonical form) uuid."""
 
+IdType: TypeAlias = Literal["integer", "text", "uuid"]
+"""What a column song_id holds: smallint, integer and bigint are all "integer"."""
+
 RequestKind: TypeAlias = Literal["pack", "single_song"]
 """How a chat request asks: for a pack of songs at once, or for one song after a pack failed it."""
 
 Confidence: TypeAlias = Literal["low", "medium", "high"]
+
+
+def song_id_of(value: object, id_type: IdType) -> SongId:
+    """A song id from what a column or one of our own records holds: an int, a UUID, or text.
+
+    Raises ValueError where an integer id is not a whole number.
+    """
+    return int(str(value)) if id_type == "integer" else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +42,6 @@ class Aboutness:
     emotions_confidence: Confidence
     moments_text: str
     moments_confidence: Confidence
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as the provider counted them, 0 where it did not say; cached ones are prompt tokens too."""
-
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ from aboutness_assets.database.service.old_style import (
 )
 from aboutness_assets.database.service.text_criteria import WHOLE_TABLE, count_violations, heap_bytes
 from aboutness_assets.domain.errors import FatalError, first_error
-from aboutness_assets.domain.id_ranges import IdType, SongIdRange
-from aboutness_assets.domain.songs import Song
+from aboutness_assets.domain.id_ranges import SongIdRange
+from aboutness_assets.domain.songs import IdType, Song
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.pipeline.progress import Progress

@@ -22,6 +22,7 @@ import orjson
 import pybase64
 from numpy.typing import NDArray
 
+from aboutness_assets.domain.chat import ChatAnswer, Usage
 from aboutness_assets.domain.errors import (
     FatalError,
     ProviderUnavailable,
@@ -30,7 +31,6 @@ from aboutness_assets.domain.errors import (
     UnparsableAnswer,
 )
 from aboutness_assets.domain.printable import printable_line
-from aboutness_assets.domain.songs import Usage
 from aboutness_assets.limits.headers import retry_after
 from aboutness_assets.limits.throttle import MAX_PAUSE_SECONDS, Reservation, Throttle
 
@@ -59,17 +59,6 @@ _SECRET = re.compile(r"\bsk-[\w*.-]{4,}|\bBearer\s+\S+", re.IGNORECASE)
 
 class ContentFiltered(RequestRefused):
     """The provider's content filter refused the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatAnswer:
-    """What a chat answer holds; None is what it lacks."""
-
-    content: str | None
-    finish_reason: str | None
-    refusal: str | None
-    usage: Usage
-    model: str | None
 
 
 @dataclass(frozen=True, slots=True)

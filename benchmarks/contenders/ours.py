@@ -12,7 +12,8 @@ from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.database.operations.limit_store import RateLimit
 from aboutness_assets.database.service.aboutness_table import Row, read_table
 from aboutness_assets.database.service.connection import open_service
-from aboutness_assets.domain.songs import Aboutness, RequestKind, Song, Usage
+from aboutness_assets.domain.chat import Usage
+from aboutness_assets.domain.songs import Aboutness, RequestKind, Song
 from aboutness_assets.generation.generator import Answer, GeneratedPack, generate
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import PROMPT_HASH, chat_messages, estimated_tokens, response_format

@@ -19,7 +19,6 @@ from aboutness_assets.domain.errors import InvalidPartitionKey, SettingsError, U
 from aboutness_assets.domain.id_ranges import (
     LARGEST_ID,
     SMALLEST_ID,
-    IdType,
     SongIdRange,
     check_string_ranges,
     covered_intervals,
@@ -27,7 +26,7 @@ from aboutness_assets.domain.id_ranges import (
     string_ranges,
     uncovered_intervals,
 )
-from aboutness_assets.domain.songs import Aboutness, Confidence, Song
+from aboutness_assets.domain.songs import Aboutness, Confidence, IdType, Song
 from aboutness_assets.generation.answer import read_answer
 from aboutness_assets.generation.cleaning import clean_song_field, clean_text
 from aboutness_assets.generation.packs import Pack

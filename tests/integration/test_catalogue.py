@@ -29,8 +29,8 @@ from aboutness_assets.database.service.catalogue import (
 from aboutness_assets.database.service.connection import open_service
 from aboutness_assets.database.url import service_conninfo
 from aboutness_assets.domain.errors import FatalError, InvalidPartitionKey
-from aboutness_assets.domain.id_ranges import LARGEST_ID, SMALLEST_ID, IdType, SongIdRange
-from aboutness_assets.domain.songs import Song, SongId
+from aboutness_assets.domain.id_ranges import LARGEST_ID, SMALLEST_ID, SongIdRange
+from aboutness_assets.domain.songs import IdType, Song, SongId
 
 SONGS = "select song_id, title, artist from songs"
 CATALOGUE = Path(__file__).parents[2].parent / "shared" / "data" / "catalogue_full.csv.gz"

@@ -8,8 +8,9 @@ import pytest
 from aboutness_assets.database.operations import journal as journal_module
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.journal import Indeterminate, Journal, KeptAnswer, trim
+from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.domain.songs import Song, Usage
+from aboutness_assets.domain.songs import Song
 from tests.support.service_database import ServiceDatabase
 
 SONGS = (Song(1, "Imagine", "John Lennon"), Song(-2, "\"'\\,{}%s é\u202e🎵", ""))

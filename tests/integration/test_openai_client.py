@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import (
     FatalError,
     ProviderUnavailable,
@@ -19,7 +20,6 @@ from aboutness_assets.domain.errors import (
     SettingsError,
     UnparsableAnswer,
 )
-from aboutness_assets.domain.songs import Usage
 from aboutness_assets.limits.throttle import Reservation, Throttle
 from aboutness_assets.provider.client import (
     MAX_ATTEMPTS,

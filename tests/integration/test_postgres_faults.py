@@ -25,8 +25,9 @@ from aboutness_assets.database.operations import connection as operations_module
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.database.service import aboutness_table
+from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.domain.songs import Song, Usage
+from aboutness_assets.domain.songs import Song
 from aboutness_local.postgres import EmbeddedPostgres
 from tests.support.backfills import Backfills, wait_until
 from tests.support.kills import Accounts, Campaign, Forks, waiting_sessions

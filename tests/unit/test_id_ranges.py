@@ -12,7 +12,6 @@ from aboutness_assets.domain.errors import InvalidPartitionKey
 from aboutness_assets.domain.id_ranges import (
     LARGEST_ID,
     SMALLEST_ID,
-    IdType,
     SongIdRange,
     check_string_ranges,
     covered_intervals,
@@ -21,6 +20,7 @@ from aboutness_assets.domain.id_ranges import (
     uncovered_intervals,
     width_in_force,
 )
+from aboutness_assets.domain.songs import IdType
 
 any_integer_id = st.integers(SMALLEST_ID, LARGEST_ID)
 near_ids = st.one_of(

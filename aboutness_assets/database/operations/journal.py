@@ -14,8 +14,9 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from aboutness_assets.database.operations.connection import Operations
+from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.domain.songs import RequestKind, Song, SongId, Usage
+from aboutness_assets.domain.songs import RequestKind, Song, SongId
 
 KEEP_DAYS = 30
 """Settled entries older than this are trimmed at the end of a run."""

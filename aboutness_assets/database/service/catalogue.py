@@ -15,7 +15,6 @@ from psycopg_pool import AsyncConnectionPool
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.id_ranges import (
     LARGEST_ID,
-    IdType,
     SongIdRange,
     check_string_ranges,
     covered_intervals,
@@ -24,7 +23,7 @@ from aboutness_assets.domain.id_ranges import (
     uncovered_intervals,
     width_in_force,
 )
-from aboutness_assets.domain.songs import Song, SongId
+from aboutness_assets.domain.songs import IdType, Song, SongId
 
 PAGE_SIZE = 1000  # songs read at once
 MOST_RANGES = 100  # a catalogue may always have as many, however few its songs
