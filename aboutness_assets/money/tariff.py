@@ -1,0 +1,69 @@
+"""What one run pays: its prices and its tier, applied to requests before and after they are sent."""
+
+from dataclasses import dataclass
+
+from aboutness_assets.domain.chat import Usage
+from aboutness_assets.money.ledger import UNCERTAIN, Charge, Outcome
+from aboutness_assets.money.prices import Price
+
+FRAME_TOKENS = 200
+"""Added to the bytes of a request where they bound its prompt tokens: the provider's own frame around it.
+
+OpenAI's chat format adds 3 to 4 tokens per message (its cookbook, "How to count tokens with tiktoken").
+"""
+
+TEXTS_PER_SONG = 2
+MAX_BYTES_PER_TEXT = 420
+"""Of one text in an embedding request: 100 characters of at most 4 bytes, and the JSON around them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """Prices of the chat and the embedding model, None where unknown, and the tier that is asked for."""
+
+    chat: Price | None
+    embedding: Price | None
+    tier: str
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a cap can be kept."""
+        return self.chat is not None and self.embedding is not None
+
+    def chat_charge(self, model: str, *, body_bytes: int, max_completion_tokens: int) -> Charge:
+        """What a chat request can cost at most: a token is at least a byte, and the answer has a limit."""
+        usd = self.chat and self.chat.upper_bound(
+            prompt_tokens=body_bytes + FRAME_TOKENS, completion_tokens=max_completion_tokens, tier=self.tier
+        )
+        return Charge("chat", model, self.tier, usd)
+
+    def embedding_charge(self, model: str, *, body_bytes: int) -> Charge:
+        """What an embedding request can cost at most."""
+        usd = self.embedding and self.embedding.upper_bound(
+            prompt_tokens=body_bytes + FRAME_TOKENS, completion_tokens=0, tier="standard"
+        )
+        return Charge("embedding", model, "standard", usd)
+
+    def promised_usd(self, songs: int) -> float:
+        """What embedding the texts of so many songs can cost at most; 0 where the price is unknown."""
+        if self.embedding is None:
+            return 0.0
+        tokens = songs * TEXTS_PER_SONG * MAX_BYTES_PER_TEXT + 2 * FRAME_TOKENS
+        return self.embedding.upper_bound(prompt_tokens=tokens, completion_tokens=0, tier="standard")
+
+    def outcome(self, charge: Charge, usage: Usage | None, tier: str | None) -> Outcome:
+        """How an answered request is booked: as billed only where its usage is there and can be true."""
+        if usage is None or not usage.is_credible:
+            return UNCERTAIN
+        price = self.chat if charge.kind == "chat" else self.embedding
+        billed_tier = tier or charge.tier
+        usd = price and price.cost(
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            completion_tokens=usage.completion_tokens,
+            tier=billed_tier,
+        )
+        if usd is not None and charge.max_usd is not None and usd > charge.max_usd:
+            return UNCERTAIN
+        return Outcome("billed", usage, usd, billed_tier)

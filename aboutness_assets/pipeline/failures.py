@@ -1,0 +1,53 @@
+"""Songs that are left without a row: in the log, in the report, and on record until they have one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+from aboutness_assets.database.operations.failed_songs import FailedSongRecord, FailedSongs
+from aboutness_assets.domain.printable import printable_line
+from aboutness_assets.domain.songs import FailedSong, Song, SongId
+from aboutness_assets.pipeline.report import Report
+
+
+class Failures:
+    """The failures of one run over one range."""
+
+    def __init__(self, records: FailedSongs, report: Report, log: logging.Logger) -> None:
+        self._records = records
+        self._report = report
+        self._log = log
+        self._on_record: set[SongId] = set()
+
+    async def records_of(self, page: Sequence[Song]) -> dict[str, FailedSongRecord]:
+        """What is on record of the songs of a page, by song_id as text."""
+        records = await self._records.among(page)
+        self._on_record |= {song.song_id for song in page if str(song.song_id) in records}
+        return records
+
+    async def add(self, failures: Sequence[FailedSong], request_ids: Sequence[int] = ()) -> None:
+        """Leave songs out for this run; request_ids: the answers that failed them."""
+        if not failures:
+            return
+        for failure in failures:
+            song = printable_line(str(failure.song_id))
+            self._log.warning("Song %s failed (%s): %s", song, failure.cause, failure.reason)
+        self._report.failed += failures
+        await self._records.record(failures, request_ids=request_ids)
+
+    def leave_in_quarantine(self, songs: dict[SongId, Song], records: Mapping[str, FailedSongRecord]) -> None:
+        """Take the songs that are in quarantine out of ``songs``."""
+        for song_id in list(songs):
+            record = records.get(str(song_id))
+            if record is not None and record.quarantined:
+                del songs[song_id]
+                reason = f"In quarantine after {record.attempts} runs, until replay_failed_songs. {record.reason}"
+                self._log.warning("Song %s is left out (%s): %s", song_id, record.cause, reason)
+                self._report.failed.append(FailedSong(song_id, record.cause, reason))
+
+    async def delete(self, written: Collection[SongId]) -> None:
+        """These songs have their rows: take them off the record."""
+        recovered = self._on_record.intersection(written)
+        if recovered:
+            await self._records.forget(recovered)

@@ -1,0 +1,166 @@
+"""The sink: written packs gather, are embedded together and inserted; then their answers are settled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.database.operations.journal import Journal
+from aboutness_assets.database.service.aboutness_table import AboutnessTable, Row
+from aboutness_assets.domain.errors import FatalError, ProviderUnavailable
+from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
+from aboutness_assets.generation.generator import GeneratedPack
+from aboutness_assets.pipeline.bookings import Accounts, Booking, EmbeddingAccount
+from aboutness_assets.pipeline.failures import Failures
+from aboutness_assets.pipeline.report import SAMPLE_SIZE
+from aboutness_assets.provider.embedder import Embedder
+
+WORKERS = 4
+"""Embedding requests of one range under way at once; while they are, written packs gather for the next ones."""
+
+PACKS_PER_EMBEDDING = 50
+"""Packs embedded and inserted at once at most: 1,000 texts with packs of 10, below OpenAI's 2,048 inputs."""
+
+GATHER_SECONDS = 1.0
+"""How long a written pack waits at most for others to fill its embedding request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where rows go: the service's table, through a pool of connections."""
+
+    table: AboutnessTable
+    pool: AsyncConnectionPool
+    log: logging.Logger
+
+
+class Sink:
+    """Takes the packs of one range and writes their rows, in tasks of the group it is started in."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        destination: Destination,
+        journal: Journal,
+        failures: Failures,
+        accounts: Accounts,
+        *,
+        packs_per_embedding: int = PACKS_PER_EMBEDDING,
+    ) -> None:
+        self._embedder = embedder
+        self._destination = destination
+        self._journal = journal
+        self._failures = failures
+        self._accounts = accounts
+        self._packs_per_embedding = packs_per_embedding
+        self._packs: asyncio.Queue[GeneratedPack | None] = asyncio.Queue(WORKERS * packs_per_embedding)
+        self._gathering = asyncio.Lock()
+
+    async def check(self) -> None:
+        """Before any text is paid for: the vectors of this model fit the columns. Raises FatalError."""
+        try:
+            await self._embedder.check(self._booking())
+        except ProviderUnavailable as unavailable:
+            raise FatalError(f"No embedding can be had, so no text was asked for. {unavailable}") from unavailable
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Begin to take packs."""
+        for _ in range(WORKERS):
+            group.create_task(self._work())
+
+    async def put(self, pack: GeneratedPack) -> None:
+        """Hand over a pack; waits while too many are ahead of it."""
+        await self._packs.put(pack)
+
+    async def finish(self) -> None:
+        """No pack will follow; the tasks end when the last is written."""
+        for _ in range(WORKERS):
+            await self._packs.put(None)
+
+    async def _work(self) -> None:
+        """Embed and insert until the end, which a None in the queue says.
+
+        Where nothing can be written any more the run stops and packs are dropped: their answers are kept.
+        """
+        ended = can_write = False
+        while not ended:
+            async with self._gathering:  # one after the other, so that each request is filled
+                packs, ended = await self._gather()
+            can_write = self._accounts.stop.sink_is_open
+            if packs and can_write:
+                try:
+                    await self._write(packs)
+                except FatalError as error:
+                    self._accounts.stop.because(error, close_sink=True)
+
+    async def _gather(self) -> tuple[list[GeneratedPack], bool]:
+        """The packs of the next embedding request, and whether the range has ended."""
+        packs: list[GeneratedPack] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as gathering:
+                while len(packs) < self._packs_per_embedding:
+                    pack = await self._packs.get()
+                    if pack is None:
+                        return packs, True
+                    if not packs:
+                        gathering.reschedule(asyncio.get_running_loop().time() + GATHER_SECONDS)
+                    packs.append(pack)
+        return packs, False
+
+    async def _write(self, packs: Sequence[GeneratedPack]) -> None:
+        """Embed and insert the texts of some packs, then settle the requests that they came from."""
+        written = [text for pack in packs for text in pack.written]
+        request_ids = [request_id for pack in packs for request_id in pack.request_ids]
+        rows, failed = await self._embed(written, request_ids)
+        table, pool, log = self._destination.table, self._destination.pool, self._destination.log
+        inserted = await table.insert(pool, rows, log)
+        failed += inserted.failed
+        await self._failures.add(failed)
+        lost = {failure.song_id for failure in failed}
+        await self._journal.settle(
+            [
+                request_id
+                for pack in packs
+                if not any(song.song_id in lost for song, _ in pack.written)
+                for request_id in pack.request_ids
+            ]
+        )
+        await self._failures.delete([song.song_id for song, _ in written if song.song_id not in lost])
+        report = self._accounts.report
+        report.songs_written += inserted.written
+        report.songs_skipped_existing += inserted.already_there
+        room = SAMPLE_SIZE - len(report.sample)
+        report.sample += [text for text in written if text[0].song_id not in lost][:room]
+
+    async def _embed(
+        self, written: Sequence[tuple[Song, Aboutness]], request_ids: Sequence[int]
+    ) -> tuple[list[Row], list[FailedSong]]:
+        if not written:
+            return [], []
+        texts = [about.emotions_text for _, about in written] + [about.moments_text for _, about in written]
+        try:
+            vectors = await self._embedder.embed(texts, self._booking(request_ids))
+        except ProviderUnavailable as unavailable:
+            return [], [
+                FailedSong(song.song_id, "provider_unavailable", str(unavailable)) for song, _ in written
+            ]
+        rows, failed = [], []
+        for (song, about), emotions, moments in zip(
+            written, vectors[: len(written)], vectors[len(written) :], strict=True
+        ):
+            if emotions is None or moments is None:
+                reason = "No usable vector came back for its texts, asked for twice."
+                failed.append(FailedSong(song.song_id, "embedding", reason))
+            else:
+                rows.append(Row(song.song_id, about, emotions, moments))
+        return rows, failed
+
+    def _booking(self, request_ids: Sequence[int] = ()) -> Booking:
+        accounts = self._accounts
+        account = EmbeddingAccount(accounts.ledger, accounts.tariff, self._embedder.model, request_ids)
+        return Booking(accounts, account)

@@ -1,0 +1,155 @@
+"""Reads the bodies of answers, whatever parts of them are missing or of another type."""
+
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import orjson
+import pybase64
+from numpy.typing import NDArray
+
+from aboutness_assets.domain.chat import ChatAnswer, Usage
+from aboutness_assets.domain.errors import UnparsableAnswer
+
+Vector: TypeAlias = NDArray[np.float32]
+
+_MAX_COUNT = 2**31 - 1  # tokens of one answer; no ledger takes more, and no provider means it
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsAnswer:
+    """One vector (read-only, any length) per text, by position; None where none could be read.
+
+    usage: as the provider counted it, None where it did not say. service_tier: as the answer states it.
+    """
+
+    vectors: list[Vector | None]
+    usage: Usage | None
+    service_tier: str | None
+
+
+def read_chat_body(raw: bytes) -> ChatAnswer:
+    """Reads the body of a chat answer, one that has just arrived and one that was kept alike.
+
+    Raises UnparsableAnswer when it is not a JSON object with ``choices``.
+    """
+    body = parse_object(raw)
+    if "choices" not in body:
+        raise UnparsableAnswer("The answer to a chat request holds no choices.")
+    choice = as_dict(_first(body["choices"]))
+    message = as_dict(choice.get("message"))
+    content = _text(message.get("content"))
+    return ChatAnswer(
+        content=content,
+        finish_reason=_text(choice.get("finish_reason")),
+        refusal=_text(message.get("refusal")),
+        usage=_usage(body, answer_is_billed=bool(content)),
+        model=_text(body.get("model")),
+        service_tier=_text(body.get("service_tier")),
+    )
+
+
+def read_embeddings_body(raw: bytes, texts: int) -> EmbeddingsAnswer:
+    """Reads the body of an answer to so many texts: base64 (little-endian float32) or floats, by ``index``.
+
+    An index that is missing, out of bounds or given twice leaves None, as does an unreadable vector. Raises
+    UnparsableAnswer when the body is not a JSON object with a list ``data``.
+    """
+    body = parse_object(raw)
+    data = body.get("data")
+    if not isinstance(data, list):
+        raise UnparsableAnswer("The answer to an embedding request holds no list named data.")
+    vectors: list[Vector | None] = [None] * texts
+    seen: set[int] = set()
+    for item in map(as_dict, data):
+        index = item.get("index")
+        if type(index) is not int or not 0 <= index < texts:
+            continue
+        vectors[index] = None if index in seen else _read_vector(item.get("embedding"))
+        seen.add(index)
+    return EmbeddingsAnswer(vectors, _usage(body, answer_is_billed=False), _text(body.get("service_tier")))
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """A JSON object. Raises UnparsableAnswer."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        body = _parse_leniently(raw)
+    if not isinstance(body, dict):
+        raise UnparsableAnswer("The body of the answer is not a JSON object.")
+    return body
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """The value where it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _usage(body: dict[str, Any], *, answer_is_billed: bool) -> Usage | None:
+    """The body's ``usage``; None where it states no count at all.
+
+    answer_is_billed: whether a count of completion tokens above 0 has to be there.
+    """
+    stated = body.get("usage")
+    if not isinstance(stated, dict) or not {"prompt_tokens", "completion_tokens"} & stated.keys():
+        return None
+    details = as_dict(stated.get("prompt_tokens_details"))
+    prompt, completion, cached, cache_write = (
+        _count(count)
+        for count in (
+            stated.get("prompt_tokens"),
+            stated.get("completion_tokens", None if answer_is_billed else 0),
+            details.get("cached_tokens") or 0,
+            details.get("cache_write_tokens") or 0,
+        )
+    )
+    known = None not in (prompt, completion, cached, cache_write)
+    prompt, completion, cached, cache_write = prompt or 0, completion or 0, cached or 0, cache_write or 0
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=min(cached, prompt),
+        cache_write_tokens=min(cache_write, max(prompt - cached, 0)),
+        is_credible=known
+        and prompt > 0
+        and (completion > 0 or not answer_is_billed)
+        and cached + cache_write <= prompt,
+    )
+
+
+def _parse_leniently(raw: bytes) -> Any:
+    """What Python's own reader makes of it: it takes NaN and lone surrogates, which orjson refuses."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_vector(embedding: object) -> Vector | None:
+    try:
+        if isinstance(embedding, str):
+            return np.frombuffer(pybase64.b64decode(embedding, validate=True), "<f4")
+        if isinstance(embedding, list):
+            with np.errstate(over="ignore"):  # a number beyond float32 becomes inf, which no one takes
+                vector = np.asarray(embedding, dtype=np.float32)
+            vector.flags.writeable = False
+            return vector if vector.ndim == 1 else None
+    except (ValueError, TypeError, OverflowError, binascii.Error):
+        pass
+    return None
+
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, list) and value else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count(value: object) -> int | None:
+    """A plausible count of tokens; None for what is missing, negative, absurd or not a whole number."""
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
