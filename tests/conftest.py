@@ -99,13 +99,13 @@ def make_throttle(operations: Operations) -> Callable[..., Throttle]:
 
     waits: seconds after a 429 that names no time. A clock is the limit's clock too.
     """
-    from aboutness_assets.database.operations.limit_store import RateLimit
+    from aboutness_assets.database.operations.limit_store import PostgresLimitStore
     from aboutness_assets.limits.throttle import Throttle
 
     def make(
         *, requests_per_minute: float = 0, waits: tuple[float, ...] = (0.01, 0.02), **arguments: Any
     ) -> Throttle:
-        limit = RateLimit(
+        limit = PostgresLimitStore(
             operations,
             f"limit {next(_throttle_numbers)}",
             requests_per_minute=requests_per_minute,

@@ -24,7 +24,7 @@ from aboutness_assets.acceptance.verdicts import (
 from aboutness_assets.database.operations.connection import Operations, exclusive_ranges, open_operations
 from aboutness_assets.database.operations.failed_songs import FailedSongs
 from aboutness_assets.database.operations.journal import Journal, trim
-from aboutness_assets.database.operations.limit_store import RateLimit, rate_limit_name
+from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.database.postgres_errors import postgres_message
 from aboutness_assets.database.service import catalogue
 from aboutness_assets.database.service.aboutness_table import AboutnessTable, read_table
@@ -39,6 +39,7 @@ from aboutness_assets.domain.errors import FatalError, first_error
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.songs import IdType, Song
 from aboutness_assets.limits.breaker import CircuitBreaker
+from aboutness_assets.limits.store import rate_limit_name
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.pipeline.progress import Progress
 from aboutness_assets.pipeline.range_pipeline import Backfill
@@ -352,7 +353,7 @@ async def _writer(
     api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     base_url = settings.openai_base_url or OPENAI_URL
     limits = {
-        kind: RateLimit(
+        kind: PostgresLimitStore(
             service.operations,
             rate_limit_name(kind, base_url, model, api_key or ""),
             requests_per_minute=requests_per_minute,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.journal import Journal
-from aboutness_assets.database.operations.limit_store import RateLimit
+from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.database.service.aboutness_table import Row, read_table
 from aboutness_assets.database.service.connection import open_service
 from aboutness_assets.domain.chat import Usage
@@ -76,7 +76,7 @@ async def _run(job: Job, songs: list[Song], meter: Meter) -> None:
 
 def _client(job: Job, operations: Operations) -> OpenAIClient:
     def throttle(kind: str, at_once: int) -> Throttle:
-        limit = RateLimit(
+        limit = PostgresLimitStore(
             operations,
             f"benchmark {kind}",
             requests_per_minute=REQUESTS_PER_MINUTE,

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from aboutness_assets.limits.throttle import MAX_IN_FLIGHT
+from aboutness_assets.limits.slots import MAX_IN_FLIGHT
 from benchmarks.environment import Environment, environment
 from benchmarks.limit_use.cells import LEARNING_SECONDS, PACK_SIZE, WINDOW_SECONDS, Cell
 from benchmarks.workers import cpu_seconds, machine_cpu_seconds, workers

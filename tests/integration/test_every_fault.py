@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.limits import throttle
+from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.pipeline import range_pipeline as backfill
 from aboutness_assets.pipeline import runs
 from aboutness_assets.pipeline.report import Report
@@ -58,8 +58,8 @@ def several_embedding_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cap of ten minutes on what a server may ask for, as a tenth of a second."""
-    for module in (throttle, openai_client):
-        monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(runs, "Throttle", partial(Throttle, max_pause_seconds=0.1))
+    monkeypatch.setattr(openai_client, "MAX_PAUSE_SECONDS", 0.1)
 
 
 @dataclass

@@ -11,15 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aboutness_assets.database.operations.connection import open_operations
-from aboutness_assets.database.operations.limit_store import Pause
-from aboutness_assets.limits.throttle import (
-    LATENCIES_BEFORE_BELIEF,
-    MAX_IN_FLIGHT,
-    MIN_IN_FLIGHT,
-    UNKNOWN_IN_FLIGHT,
-    Reservation,
-    Throttle,
-)
+from aboutness_assets.limits.slots import MAX_IN_FLIGHT, MIN_IN_FLIGHT, MIN_LATENCIES, UNKNOWN_IN_FLIGHT
+from aboutness_assets.limits.store import Pause
+from aboutness_assets.limits.throttle import Reservation, Throttle
 from tests.support.service_database import ServiceDatabase
 from tests.support.simulated_provider import Provider, keep_asking, processes
 from tests.support.virtual_time import now, run_in_virtual_time
@@ -409,7 +403,7 @@ def test_a_cancelled_waiter_leaves_its_slot_to_the_next(url: str, granted_first:
 
 
 async def answered(throttle: Throttle, headers: dict[str, str], latency: float) -> None:
-    for number in range(LATENCIES_BEFORE_BELIEF + 1):
+    for number in range(MIN_LATENCIES + 1):
         throttle.observe(headers, Reservation(now() - latency, 1.0, False, number, number))
         await throttle.reserve(1)
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.database.operations.limit_store import RateLimit
+from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.limits.throttle import Throttle
 from tests.support.virtual_time import StillOperations, now, standing_still
 
@@ -132,14 +132,18 @@ def _long_tailed(median: float, sigma: float = 0.5) -> Callable[[], float]:
 async def processes(
     url: str, number: int, *, max_in_flight: int = 0, **limits: Any
 ) -> AsyncIterator[list[Throttle]]:
-    """The throttles of so many processes that share a key; limits: what RateLimit takes."""
+    """The throttles of so many processes that share a key; limits: what PostgresLimitStore takes."""
     pool = AsyncConnectionPool(url, min_size=number, open=False, kwargs={"autocommit": True})
     with standing_still():
         await pool.open(wait=True)
     async with pool:
         operations, name = StillOperations(pool), uuid4().hex
         yield [
-            Throttle(RateLimit(operations, name, clock=now, **limits), max_in_flight=max_in_flight, clock=now)
+            Throttle(
+                PostgresLimitStore(operations, name, clock=now, **limits),
+                max_in_flight=max_in_flight,
+                clock=now,
+            )
             for _ in range(number)
         ]
 
