@@ -2,7 +2,7 @@
 
 import os
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -110,7 +110,29 @@ class Settings(BaseSettings):
         alias="ABOUTNESS_MAX_USD",
         ge=0,
         allow_inf_nan=False,
-        description="Hard cap on what one backfill may spend; empty: none.",
+        description="Hard cap in dollars on what the budget may spend on this table, over all runs; empty: none.",
+    )
+    budget: str = Field(
+        "default",
+        alias="ABOUTNESS_BUDGET",
+        min_length=1,
+        max_length=100,
+        description="Name of the budget that spending counts against; a new name starts at zero.",
+    )
+    tier: Literal["standard", "flex"] = Field(
+        "standard",
+        alias="ABOUTNESS_TIER",
+        description="standard, or flex: half price, slower, sent as service_tier.",
+    )
+    chat_price: str | None = Field(
+        None,
+        alias="ABOUTNESS_CHAT_PRICE",
+        description="Dollars per million tokens of the chat model: input,cached,output; wins over the price list.",
+    )
+    embedding_price: str | None = Field(
+        None,
+        alias="ABOUTNESS_EMBEDDING_PRICE",
+        description="Dollars per million tokens of the embedding model; wins over the price list.",
     )
 
     quarantine_after: int = Field(

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from aboutness_assets.acceptance.old_style import OldStyleComparison
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord
-from aboutness_assets.database.service.old_style import OldStyleComparison
 from aboutness_assets.database.service.text_criteria import TextCounts
 from aboutness_assets.pipeline.report import Report
 

@@ -1,11 +1,32 @@
-"""Postgres' own words, as a log and a person may see them."""
+"""What Postgres said, as a log and a person may see it; no SQL and no connections."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
 
 import psycopg
 
+from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.printable import printable_line
 
 
+DatabaseError: TypeAlias = psycopg.Error
+"""What Postgres or its driver raises, for rooms that do not know the driver."""
+
+
 def postgres_message(error: psycopg.Error) -> str:
-    """Postgres' own words in short, printable_line: without the values of a row that a DETAIL would show."""
-    words = (error.diag.message_primary or str(error)).strip() or type(error).__name__
-    return printable_line(words.splitlines()[0]).rstrip(".")
+    """Postgres' own message in short: one printable line, without the values of a row that a DETAIL shows."""
+    message = (error.diag.message_primary or str(error)).strip() or type(error).__name__
+    return printable_line(message.splitlines()[0]).rstrip(".")
+
+
+@contextmanager
+def database_errors_as_sentences(what_failed: str, what_to_do: str) -> Iterator[None]:
+    """Turn a psycopg error of the body, which may await, into "{what_failed}: {its message}. {what_to_do}".
+
+    Raises FatalError with the psycopg error as its cause.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        raise FatalError(f"{what_failed}: {postgres_message(error)}. {what_to_do}") from error

@@ -1,25 +1,23 @@
-"""A URL of Postgres as Prisma or libpq would read it: where to connect, with which search_path, how often.
+"""URLs of Postgres as Prisma or libpq would read them: where to connect, with which limits and search_path.
 
-Prisma's parameters are those of its own parser (prisma-engines, quaint/src/connector/postgres/url.rs).
+No connection is opened here. Prisma's parameters are those of its own parser (prisma-engines,
+quaint/src/connector/postgres/url.rs).
 """
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 import psycopg
-from psycopg import AsyncConnection, pq
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.domain.errors import SettingsError
 
 _PREPARE_AFTER = 5  # executions of one statement, psycopg's own default
 _CONNECT_TIMEOUT = 10  # seconds; Prisma's 5 are short for a serverless Postgres that has to wake up
 _POOL_TIMEOUT = 30.0  # seconds, psycopg_pool's own default
-_WITHOUT_END = 86_400.0  # seconds: Prisma's pool_timeout=0 waits for ever, psycopg_pool wants a number
+_WITHOUT_END = 86_400.0  # seconds: Prisma's pool_timeout=0 waits indefinitely, psycopg_pool wants a number
 
 _LIBPQ_PARAMETERS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 
@@ -42,56 +40,12 @@ class ServiceUrl:
     prepare_threshold: int | None = _PREPARE_AFTER
     transaction_pooler: bool = False
 
-    async def configure(self, connection: AsyncConnection) -> None:
-        """Sets the search_path of a new connection, or, behind a transaction pooler, of its transaction only.
-
-        Commits in the first case; in the second the transaction stays open for the caller's own statements.
-        """
-        if self.schema is None:
-            return
-        await connection.execute(
-            "select set_config('search_path', concat_ws(', ', quote_ident(%s::text),"
-            " nullif(current_setting('search_path'), '')), %s::boolean)",
-            [self.schema, self.transaction_pooler],
-        )
-        if not self.transaction_pooler:
-            await connection.commit()
-
-    def pool(self, max_size: int) -> AsyncConnectionPool[AsyncConnection]:
-        """A pool, not yet open, of at most ``max_size`` connections, or fewer if the URL limits them.
-
-        Each ``connection()`` block is to be one transaction: more a transaction pooler cannot serve.
-        """
-        return _ServicePool(self, min(max_size, self.connection_limit or max_size))
-
-
-class _ServicePool(AsyncConnectionPool[AsyncConnection]):
-    def __init__(self, url: ServiceUrl, max_size: int) -> None:
-        self._url = url
-        super().__init__(
-            url.conninfo,
-            kwargs={"prepare_threshold": url.prepare_threshold},
-            min_size=1,
-            max_size=max_size,
-            timeout=url.pool_timeout,
-            configure=None if url.transaction_pooler else url.configure,
-            open=False,
-        )
-
-    @asynccontextmanager
-    async def connection(
-        self,
-        timeout: float | None = None,  # noqa: ASYNC109 - the pool's own signature
-    ) -> AsyncIterator[AsyncConnection]:
-        async with super().connection(timeout) as connection:
-            if self._url.transaction_pooler:
-                await self._url.configure(connection)
-            yield connection
-
 
 def service_conninfo(url: str, setting: str = "DATABASE_URL") -> ServiceUrl:
-    """Reads the URL that ``setting`` holds; raises SettingsError, which names the setting and never shows the
-    URL or a piece of it, as it may hold a password.
+    """Read the URL that ``setting`` holds.
+
+    Raises SettingsError, which names the setting and never shows the URL or a piece of it, as it may hold a
+    password; for the same reason the parser's own error is not attached as its cause.
 
     Understood of Prisma: ``schema``, ``connection_limit``, ``pool_timeout`` (seconds, 0 = no end),
     ``pgbouncer``, ``statement_cache_size=0``, ``sslaccept=strict`` with ``sslmode=require`` (libpq's

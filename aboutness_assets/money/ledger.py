@@ -57,6 +57,23 @@ class Spending:
 NOTHING_SPENT = Spending(0.0, 0.0, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over attempts: requests by state, tokens and dollars of the billed ones, dollars that may be billed.
+
+    usd: None where a billed request's price is unknown. uncertain_usd: at most.
+    """
+
+    embedding_requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    embedding_tokens: int
+    usd: float | None
+    uncertain_requests: int
+    uncertain_usd: float
+
+
 class Ledger(Protocol):
     """The ledger of one run over one range."""
 
@@ -70,4 +87,8 @@ class Ledger(Protocol):
 
     async def close(self, attempt_id: int, outcome: Outcome) -> Spending:
         """Close an entry with what is known; returns the sums of its budget."""
+        ...
+
+    async def report(self) -> Totals:
+        """Sums over every closed entry of the range that no materialization has counted, and count them."""
         ...

@@ -21,10 +21,6 @@ from aboutness_assets.money.ledger import Charge, Outcome, Spending
 from aboutness_assets.pipeline.bookings import Accounts, Booking
 from aboutness_assets.provider.chat import ChatClient
 
-GRACE_SECONDS = 5.0
-"""How long a run that a person cancels still waits for answers that are under way: they are paid for."""
-
-
 class PaidRequests:
     """Asks the chat model for packs of one range, and keeps every answer before it is read."""
 
@@ -34,7 +30,7 @@ class PaidRequests:
         journal: Journal,
         accounts: Accounts,
         *,
-        grace_seconds: float = GRACE_SECONDS,
+        grace_seconds: float,
     ) -> None:
         self._client = client
         self._journal = journal

@@ -1,22 +1,34 @@
 """Lines of progress for the person who watches a run."""
 
+import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aboutness_assets.pipeline.report import Report, dollars
+from aboutness_assets.pipeline.run_budget import RunBudget
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Tells now and then how far a run is with all its ranges, how fast, how long it takes, what it cost."""
+    """Says now and then how far a run is with all its ranges, how fast, how long it takes, what it cost."""
 
-    def __init__(self, ranges: int, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        ranges: int,
+        budget: RunBudget,
+        log: logging.Logger,
+        seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+    ) -> None:
         self._ranges = ranges
+        self._budget = budget
         self._log = log
-        self._began_at = self._told_at = time.monotonic()
+        self._seconds_between_lines = seconds_between_lines
+        self._began_at = time.monotonic()
         self._reports: list[Report] = []
-        self._ended = Report()
+        self._ended = _Sums()
         self._ended_ranges = 0
 
     def begin(self, report: Report) -> None:
@@ -29,34 +41,68 @@ class Progress:
         self._ended.add(report)
         self._ended_ranges += 1
 
-    def log_if_due(self) -> None:
-        """Log one line, unless the last one is younger than SECONDS_BETWEEN_LINES."""
-        now = time.monotonic()
-        if now - self._told_at < SECONDS_BETWEEN_LINES:
-            return
-        self._told_at = now
-        total = Report()
-        for report in (self._ended, *self._reports):
+    @asynccontextmanager
+    async def logged(self) -> AsyncIterator[None]:
+        """Log a line every few seconds while the body runs and something is done."""
+        lines = asyncio.create_task(self._log_lines())
+        try:
+            yield
+        finally:
+            lines.cancel()
+            await asyncio.gather(lines, return_exceptions=True)
+
+    def line(self) -> str:
+        """How far the run is now."""
+        total = _Sums()
+        total.add_sums(self._ended)
+        for report in self._reports:
             total.add(report)
-        done = total.songs_written + total.songs_skipped_existing + total.songs_failed
-        rate = total.songs_written / (now - self._began_at)
+        done = total.written + total.skipped + total.failed
+        rate = total.written / max(time.monotonic() - self._began_at, 1e-9)
         begun = self._ended_ranges + len(self._reports)
         # Songs of ranges that are yet to begin are not counted yet: as many as in those that have begun.
-        songs = total.songs_in_range * max(self._ranges, 1) / max(begun, 1)
-        self._log.info(
-            "%d of %s%d songs done (%.0f %%), %d of %d ranges, %.1f songs/s, about %s left, %d failed, "
-            "%s so far",
-            done,
-            "about " if begun < self._ranges else "",
-            songs,
-            100 * done / max(songs, 1),
-            self._ended_ranges,
-            self._ranges,
-            rate,
-            clock(max(songs - done, 0) / rate) if rate else "?",
-            total.songs_failed,
-            dollars(total.cost_usd),
+        songs = total.in_range * max(self._ranges, 1) / max(begun, 1)
+        about = "about " if begun < self._ranges else ""
+        left = clock(max(songs - done, 0) / rate) if rate else "?"
+        return (
+            f"{done} of {about}{songs:.0f} songs done ({100 * done / max(songs, 1):.0f} %), "
+            f"{self._ended_ranges} of {self._ranges} ranges, {rate:.1f} songs/s, about {left} left, "
+            f"{total.failed} failed, {self._spent()}"
         )
+
+    def _spent(self) -> str:
+        budget, spent = self._budget, self._budget.spending
+        of_cap = "" if budget.max_usd is None else f" of {dollars(budget.max_usd)}"
+        uncertain = f", {dollars(spent.uncertain_usd)} uncertain" if spent.uncertain_usd else ""
+        return f"{dollars(spent.billed_usd)}{of_cap} spent{uncertain}"
+
+    async def _log_lines(self) -> None:
+        told = ""
+        while True:
+            await asyncio.sleep(self._seconds_between_lines)
+            line = self.line()
+            if self._reports and line != told:
+                told = line
+                self._log.info("%s", line)
+
+
+class _Sums:
+    """Songs of several ranges."""
+
+    def __init__(self) -> None:
+        self.in_range = self.written = self.skipped = self.failed = 0
+
+    def add(self, report: Report) -> None:
+        self.in_range += report.songs_in_range
+        self.written += report.songs_written
+        self.skipped += report.songs_skipped_existing
+        self.failed += report.songs_failed
+
+    def add_sums(self, other: "_Sums") -> None:
+        self.in_range += other.in_range
+        self.written += other.written
+        self.skipped += other.skipped
+        self.failed += other.failed
 
 
 def clock(seconds: float) -> str:

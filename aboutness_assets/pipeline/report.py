@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
+from aboutness_assets.money.ledger import Totals
 
 SAMPLE_SIZE = 5
 """Written texts shown with a materialization, enough for a look."""
@@ -26,8 +27,8 @@ class Report:
     completion_tokens: int = 0
     embedding_tokens: int = 0
     answers_replayed: int = 0
-    indeterminate_requests: int = 0
-    indeterminate_usd_at_most: float = 0.0
+    uncertain_requests: int = 0
+    uncertain_usd: float = 0.0
     rate_limited_requests: int = 0
     cost_usd: float | None = 0.0
     failed: list[FailedSong] = field(default_factory=list)
@@ -42,7 +43,7 @@ class Report:
 
     @property
     def songs_per_second(self) -> float:
-        """Rows written a second of wall time, from the first read to the last insert."""
+        """Rows written per second of wall time, from the first read to the last insert."""
         seconds = self.seconds or time.monotonic() - self.started_at
         return self.songs_written / seconds if seconds > 0 else 0.0
 
@@ -50,25 +51,29 @@ class Report:
         """Stop the clock."""
         self.seconds = time.monotonic() - self.started_at
 
-    def add_cost(self, usd: float | None) -> None:
-        """Add dollars; once one price is unknown, the total is."""
-        self.cost_usd = None if usd is None or self.cost_usd is None else self.cost_usd + usd
+    def account(self, totals: Totals) -> None:
+        """Take over what the ledger knows of the range; stops the clock.
 
-    def add(self, other: Report) -> None:
-        """Add what progress is told by: songs, failures and dollars of another range."""
-        self.songs_in_range += other.songs_in_range
-        self.songs_written += other.songs_written
-        self.songs_skipped_existing += other.songs_skipped_existing
-        self.failed += other.failed
-        self.add_cost(other.cost_usd)
+        Attempts of earlier runs over the range that no materialization has counted are among them.
+        """
+        self.finish()
+        self.embedding_requests = totals.embedding_requests
+        self.prompt_tokens = totals.prompt_tokens
+        self.cached_tokens = totals.cached_tokens
+        self.completion_tokens = totals.completion_tokens
+        self.embedding_tokens = totals.embedding_tokens
+        self.cost_usd = totals.usd
+        self.uncertain_requests = totals.uncertain_requests
+        self.uncertain_usd = totals.uncertain_usd
 
     def summary(self) -> str:
         """One line for the person who watches the run."""
         return (
-            f"{self.songs_written} rows in {self.seconds:.1f} s, {self.songs_per_second:.1f} a second; "
+            f"{self.songs_written} rows in {self.seconds:.1f} s, {self.songs_per_second:.1f} per second; "
             f"{self.songs_skipped_existing} songs had one, {self.songs_failed} failed; "
-            f"{self.batch_requests} batch, {self.single_song_requests} single-song and "
+            f"{self.batch_requests} pack, {self.single_song_requests} single-song and "
             f"{self.embedding_requests} embedding requests, {dollars(self.cost_usd)}"
+            + (f", up to {dollars(self.uncertain_usd)} more may be billed" if self.uncertain_requests else "")
         )
 
 

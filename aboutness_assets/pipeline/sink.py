@@ -23,9 +23,6 @@ from aboutness_assets.provider.embedder import Embedder
 WORKERS = 4
 """Embedding requests of one range under way at once; while they are, written packs gather for the next ones."""
 
-PACKS_PER_EMBEDDING = 50
-"""Packs embedded and inserted at once at most: 1,000 texts with packs of 10, below OpenAI's 2,048 inputs."""
-
 GATHER_SECONDS = 1.0
 """How long a written pack waits at most for others to fill its embedding request."""
 
@@ -40,7 +37,10 @@ class Destination:
 
 
 class Sink:
-    """Takes the packs of one range and writes their rows, in tasks of the group it is started in."""
+    """Takes the packs of one range and writes their rows, in tasks of the group it is started in.
+
+    wrote_all: False once a FatalError kept packs from being written; later ones are dropped.
+    """
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Sink:
         failures: Failures,
         accounts: Accounts,
         *,
-        packs_per_embedding: int = PACKS_PER_EMBEDDING,
+        packs_per_embedding: int,
     ) -> None:
         self._embedder = embedder
         self._destination = destination
@@ -60,6 +60,7 @@ class Sink:
         self._packs_per_embedding = packs_per_embedding
         self._packs: asyncio.Queue[GeneratedPack | None] = asyncio.Queue(WORKERS * packs_per_embedding)
         self._gathering = asyncio.Lock()
+        self.wrote_all = True
 
     async def check(self) -> None:
         """Before any text is paid for: the vectors of this model fit the columns. Raises FatalError."""
@@ -87,16 +88,17 @@ class Sink:
 
         Where nothing can be written any more the run stops and packs are dropped: their answers are kept.
         """
-        ended = can_write = False
+        ended = False
         while not ended:
             async with self._gathering:  # one after the other, so that each request is filled
                 packs, ended = await self._gather()
-            can_write = self._accounts.stop.sink_is_open
-            if packs and can_write:
-                try:
-                    await self._write(packs)
-                except FatalError as error:
-                    self._accounts.stop.because(error, close_sink=True)
+            if not self.wrote_all:
+                continue
+            try:
+                await self._write(packs)
+            except FatalError as error:
+                self.wrote_all = False
+                self._accounts.stop.because(error)
 
     async def _gather(self) -> tuple[list[GeneratedPack], bool]:
         """The packs of the next embedding request, and whether the range has ended."""
@@ -114,6 +116,8 @@ class Sink:
 
     async def _write(self, packs: Sequence[GeneratedPack]) -> None:
         """Embed and insert the texts of some packs, then settle the requests that they came from."""
+        if not packs:
+            return
         written = [text for pack in packs for text in pack.written]
         request_ids = [request_id for pack in packs for request_id in pack.request_ids]
         rows, failed = await self._embed(written, request_ids)

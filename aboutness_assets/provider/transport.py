@@ -50,11 +50,12 @@ class Transport:
         import openai
 
         self.api_key = _checked_key(endpoint.api_key)
+        # The client would take an empty OPENAI_BASE_URL, as a .env file leaves it, for an address.
+        self.base_url = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         self._timeout_seconds = endpoint.timeout_seconds
         self._openai = openai.AsyncOpenAI(
             api_key=self.api_key,
-            # The client would take an empty OPENAI_BASE_URL, as a .env file leaves it, for an address.
-            base_url=endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL,
+            base_url=self.base_url,
             max_retries=0,
             timeout=None,  # ours alone: theirs starts over with every byte that drips in
             # aiohttp's transport costs a third less CPU than the default one; up to 1,000 connections.

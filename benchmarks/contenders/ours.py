@@ -12,6 +12,7 @@ from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.database.service.aboutness_table import Row, read_table
 from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.database.url import service_conninfo
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.songs import Aboutness, RequestKind, Song
 from aboutness_assets.generation.generator import Answer, GeneratedPack, generate
@@ -47,7 +48,7 @@ def run(job: Job, songs: list[CatalogueSong], meter: Meter) -> None:
 
 async def _run(job: Job, songs: list[Song], meter: Meter) -> None:
     async with (
-        open_service(job.service_url, EMBEDDINGS_AT_ONCE) as pool,
+        open_service(service_conninfo(job.service_url), EMBEDDINGS_AT_ONCE) as pool,
         open_operations(job.operations_url) as operations,
         _client(job, operations) as client,
     ):

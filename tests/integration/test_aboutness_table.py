@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from aboutness_assets.database.service.aboutness_table import AboutnessTable, Inserted, Row, read_table
 from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.database.url import service_conninfo
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Aboutness, SongId
 from tests.support.backfills import ONE_OLD_STYLE_ROW
@@ -41,7 +42,7 @@ async def table_of(service: ServiceDatabase) -> AboutnessTable:
 
 async def insert(service: ServiceDatabase, rows: list[Row]) -> Inserted:
     table = await table_of(service)
-    async with open_service(service.url, 1) as pool:
+    async with open_service(service_conninfo(service.url), 1) as pool:
         return await table.insert(pool, rows, LOG)
 
 
@@ -60,8 +61,8 @@ def causes(inserted: Inserted) -> dict[SongId, str]:
 @pytest.mark.parametrize(
     ("id_type", "as_read", "vector_type", "kind", "dimension"),
     [
-        ("integer", "bigint", "vector(8)", "vector", 8),
-        ("bigint", "bigint", "halfvec(5)", "halfvec", 5),
+        ("integer", "integer", "vector(8)", "vector", 8),
+        ("bigint", "integer", "halfvec(5)", "halfvec", 5),
         ("text", "text", "real[]", "real[]", None),
         ("uuid", "uuid", "double precision[]", "double precision[]", None),
     ],
@@ -229,7 +230,7 @@ async def test_a_row_is_written_as_it_is(
 
 async def existing(service: ServiceDatabase, song_ids: list[SongId]) -> set[SongId]:
     table = await table_of(service)
-    async with open_service(service.url, 1) as pool:
+    async with open_service(service_conninfo(service.url), 1) as pool:
         return await table.existing(pool, song_ids)
 
 
@@ -321,6 +322,6 @@ async def test_when_no_row_can_be_written_any_more_it_is_a_fault_of_all(
     table = await table_of(service)
     arrange(service, statement)
 
-    async with open_service(service.url, 1) as pool:
+    async with open_service(service_conninfo(service.url), 1) as pool:
         with pytest.raises(FatalError, match="No row can be inserted into song_aboutness"):
             await table.insert(pool, [row(1), row(2)], LOG)

@@ -17,16 +17,17 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.service.catalogue import (
+    chosen_without_row,
     coverage,
     estimated_coverage,
-    id_type_of,
-    new_ranges,
     pages_without_row,
     range_counts,
     songs_without_row,
-    within,
 )
-from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.database.service.connection import ServicePool, open_service
+from aboutness_assets.database.service.range_boundaries import new_ranges
+from aboutness_assets.database.service.range_conditions import within
+from aboutness_assets.database.service.songs_query import id_type_of
 from aboutness_assets.database.url import service_conninfo
 from aboutness_assets.domain.errors import FatalError, InvalidPartitionKey
 from aboutness_assets.domain.id_ranges import LARGEST_ID, SMALLEST_ID, SongIdRange
@@ -122,7 +123,7 @@ async def open_catalogue(make_service: Any, postgres_server: Any) -> AsyncIterat
         if collation == LINGUISTIC:
             collation = linguistic_collation(postgres_server.url())
         service = make_service(id_type=column_type + (f' collate "{collation}"' if collation else ""))
-        pool = service_conninfo(service.url).pool(max_size=1)
+        pool = ServicePool(service_conninfo(service.url), 1)
         await pool.open()
         pools.append(pool)
         id_type: IdType = "text" if column_type == "text" else "uuid" if column_type == "uuid" else "integer"
@@ -272,7 +273,9 @@ async def test_hostile_text_ids_work_everywhere(open_catalogue: OpenCatalogue, c
             counted = [
                 await range_counts(connection, SONGS, SongIdRange.from_key(key, "text")) for key in keys
             ]
-            assert [song.song_id for song in await songs_without_row(connection, SONGS, 100)] == in_order
+            assert [
+                song.song_id for song in await songs_without_row(connection, SONGS, "text", 100)
+            ] == in_order
         assert sum(songs for songs, _ in counted) == len(HOSTILE_IDS)
 
 
@@ -313,7 +316,9 @@ async def test_only_songs_without_a_row_are_handed_out_and_counted(
             await range_counts(connection, SONGS, SongIdRange.from_key(key, catalogue.id_type))
             for key in keys
         ]
-        assert [song.song_id for song in await songs_without_row(connection, SONGS, 5)] == without_row[:5]
+        assert [
+            song.song_id for song in await songs_without_row(connection, SONGS, catalogue.id_type, 5)
+        ] == without_row[:5]
         assert await coverage(connection, SONGS) == (40, 40 - len(without_row))
         counted = sql.SQL("select count(*) from song_aboutness where {}")
         rows = [
@@ -326,6 +331,21 @@ async def test_only_songs_without_a_row_are_handed_out_and_counted(
         ]
         assert rows == [(with_row_,) for _, with_row_ in counts]
     assert [sum(column) for column in zip(*counts, strict=True)] == [40, 40 - len(without_row)]
+
+
+@pytest.mark.parametrize(("column_type", "collation"), KINDS)
+async def test_of_chosen_songs_those_without_a_row_are_handed_out(
+    open_catalogue: OpenCatalogue, column_type: str, collation: str | None
+) -> None:
+    catalogue = await open_catalogue(column_type, collation)
+    catalogue.add_songs(ids_for(column_type, range(1, 11)))
+    in_order = catalogue.ids_in_order()
+    catalogue.add_rows(in_order[2:4])
+    gone = str(ids_for(column_type, [99])[0])
+    chosen = [gone, *(str(song_id) for song_id in reversed(in_order[:6]))]
+    async with catalogue.pool.connection() as connection:
+        songs = await chosen_without_row(connection, SONGS, catalogue.id_type, chosen)
+    assert [song.song_id for song in songs] == [*in_order[:2], *in_order[4:6]]
 
 
 async def test_the_estimate_of_the_coverage_is_what_postgres_counted_last(
@@ -388,7 +408,7 @@ async def test_repetitions_of_a_join_and_missing_words_do_no_harm(open_catalogue
     async with catalogue.pool.connection() as connection:
         assert await new_ranges(connection, repeated, [], 1000) == ["000000001-000001000"]
         assert await coverage(connection, repeated) == (4, 0)
-        assert len(await songs_without_row(connection, repeated, 10)) == 4
+        assert len(await songs_without_row(connection, repeated, "integer", 10)) == 4
 
 
 @pytest.mark.parametrize(
@@ -493,10 +513,12 @@ async def test_the_schema_of_a_prisma_url_is_where_tables_are_looked_up(
         connection.execute('grant select on "My ""Music""".songs to public')
     separator = "&" if "?" in service.url else "?"
     url = service_conninfo(f"{service.url}{separator}schema=My%20%22Music%22{pooler}")
-    async with url.pool(max_size=1) as pool:
+    async with ServicePool(url, 1) as pool:
         for _ in range(2):
             async with pool.connection() as connection:
-                assert [song.song_id for song in await songs_without_row(connection, SONGS, 10)] == [7]
+                assert [
+                    song.song_id for song in await songs_without_row(connection, SONGS, "integer", 10)
+                ] == [7]
                 path = await (await connection.execute("show search_path")).fetchone()
                 assert path is not None
                 assert path[0].startswith('"My ""Music"""')
@@ -508,15 +530,17 @@ async def test_the_schema_of_a_prisma_url_is_where_tables_are_looked_up(
 
 async def test_a_service_that_does_not_answer_is_a_fault_that_shows_no_password(make_service: Any) -> None:
     url = make_service(id_type="integer").url
-    async with open_service(url, 1) as pool, pool.connection() as connection:
+    async with open_service(service_conninfo(url), 1) as pool, pool.connection() as connection:
         assert await id_type_of(connection, SONGS) == "integer"
     refused = make_conninfo(url, dbname="no_such_database", password="s3cret")
     parameters = conninfo_to_dict(refused)
     nowhere = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parameters)
     with pytest.raises(FatalError, match="DATABASE_URL") as caught:
-        async with open_service(nowhere, 1):
+        async with open_service(service_conninfo(nowhere), 1):
             pass
     assert "s3cret" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+    assert "s3cret" not in str(caught.value.__cause__)
 
 
 async def test_the_whole_catalogue_is_laid_and_read(open_catalogue: OpenCatalogue) -> None:

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from aboutness_assets.database.service.catalogue import within
+from aboutness_assets.database.service.range_conditions import within
 from aboutness_assets.database.service.text_criteria import (
     EXAMPLES,
     TEXT_CRITERIA,

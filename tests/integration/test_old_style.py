@@ -1,6 +1,7 @@
-"""Old-style rows: recorded once as they are first seen, then held against what is there."""
+"""Old-style rows: recorded once as they are first seen, then compared with what is there."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,13 +9,11 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from aboutness_assets.acceptance.old_style import COMPARED_AT_ONCE, OldStyleComparison, compare_with_baseline
 from aboutness_assets.database.operations.connection import open_operations
-from aboutness_assets.database.service import old_style
-from aboutness_assets.database.service.old_style import (
-    OldStyleComparison,
-    compare_with_baseline,
-    record_baseline,
-)
+from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
+from aboutness_assets.database.service.old_style_rows import OldStyleRows
+from aboutness_assets.domain.songs import IdType
 from tests.support.backfills import ONE_OLD_STYLE_ROW
 from tests.support.service_database import ServiceDatabase
 
@@ -38,27 +37,31 @@ def service(make_service: MakeService) -> ServiceDatabase:
 
 
 async def record(service: ServiceDatabase, rollout_at: datetime = ROLLOUT) -> None:
-    async for connection, own in connections(service):
-        await record_baseline(connection, own, table_id="table", rollout_at=rollout_at)
+    async with both_sides(service, rollout_at) as (rows, baseline):
+        columns = await rows.columns()
+        await baseline.record(columns, rows.digests_before(columns, rollout_at))
 
 
 async def compare(
-    service: ServiceDatabase, rollout_at: datetime = ROLLOUT, id_type: str = "bigint"
+    service: ServiceDatabase,
+    rollout_at: datetime = ROLLOUT,
+    id_type: IdType = "integer",
+    compared_at_once: int = COMPARED_AT_ONCE,
 ) -> OldStyleComparison:
-    async for connection, own in connections(service):
-        return await compare_with_baseline(
-            connection, own, table_id="table", id_type=id_type, rollout_at=rollout_at
-        )
-    raise AssertionError
+    async with both_sides(service, rollout_at, id_type) as (rows, baseline):
+        return await compare_with_baseline(rows, baseline, compared_at_once)
 
 
-async def connections(service: ServiceDatabase) -> AsyncIterator[tuple[AsyncConnection, AsyncConnection]]:
+@asynccontextmanager
+async def both_sides(
+    service: ServiceDatabase, rollout_at: datetime = ROLLOUT, id_type: IdType = "integer"
+) -> AsyncIterator[tuple[OldStyleRows, OldStyleBaseline]]:
     async with (
         await AsyncConnection.connect(service.url) as connection,
         open_operations(service.ops_url) as operations,
         operations.connection() as own,
     ):
-        yield connection, own
+        yield OldStyleRows(connection, id_type), OldStyleBaseline(own, "table", rollout_at)
 
 
 async def test_rows_that_stay_are_untouched(service: ServiceDatabase) -> None:
@@ -70,16 +73,15 @@ async def test_rows_that_stay_are_untouched(service: ServiceDatabase) -> None:
     assert comparison.untouched
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 5, 2_000])
+@pytest.mark.parametrize("compared_at_once", [1, 2, 5, 2_000])
 async def test_changed_and_missing_rows_are_named_however_many_are_compared_at_once(
-    service: ServiceDatabase, monkeypatch: pytest.MonkeyPatch, chunk: int
+    service: ServiceDatabase, compared_at_once: int
 ) -> None:
-    monkeypatch.setattr(old_style, "CHUNK", chunk)
     await record(service)
     arrange(service, "update song_aboutness set moments_text = moments_text || ' ' where song_id in (9, -3)")
     arrange(service, "delete from song_aboutness where song_id = 101")
 
-    comparison = await compare(service)
+    comparison = await compare(service, compared_at_once=compared_at_once)
 
     assert comparison.recorded == 5
     assert (sorted(comparison.changed), comparison.gone) == (["-3", "9"], ["101"])
@@ -104,13 +106,25 @@ async def test_every_column_counts(service: ServiceDatabase, change: str) -> Non
     assert comparison.changed + comparison.gone == ["10"]
 
 
-async def test_the_first_look_counts_and_later_ones_change_nothing(service: ServiceDatabase) -> None:
+async def test_the_first_record_counts_and_later_ones_change_nothing(service: ServiceDatabase) -> None:
     await record(service)
     arrange(service, "update song_aboutness set emotions_text = 'changed' where song_id = 2")
 
     await record(service)
 
     assert (await compare(service)).changed == ["2"]
+
+
+async def test_rows_are_recorded_by_a_server_side_cursor(service: ServiceDatabase) -> None:
+    async with both_sides(service) as (rows, baseline):
+        columns = await rows.columns()
+        digests = rows.digests_before(columns, ROLLOUT)
+        async with aclosing(digests):
+            await anext(digests)
+            cursors = await rows.connection.execute("select name from pg_cursors")
+            assert await cursors.fetchall() == [("old_style_digests",)]
+        await baseline.record(columns, rows.digests_before(columns, ROLLOUT))
+        assert await baseline.row_count() == 5
 
 
 async def test_new_rows_and_new_columns_are_no_change(service: ServiceDatabase) -> None:
@@ -123,14 +137,14 @@ async def test_new_rows_and_new_columns_are_no_change(service: ServiceDatabase) 
     assert (await compare(service)).untouched
 
 
-async def test_a_column_that_is_gone_is_told(service: ServiceDatabase) -> None:
+async def test_a_column_that_is_gone_is_named(service: ServiceDatabase) -> None:
     await record(service)
     arrange(service, "alter table song_aboutness drop column emotions_confidence")
 
     comparison = await compare(service)
 
+    assert comparison == OldStyleComparison(5, [], [], "These columns are gone: emotions_confidence.")
     assert not comparison.untouched
-    assert "emotions_confidence" in comparison.problem
 
 
 async def test_rows_created_at_the_rollout_are_new(service: ServiceDatabase) -> None:
@@ -144,7 +158,7 @@ async def test_rows_created_at_the_rollout_are_new(service: ServiceDatabase) -> 
     assert (await compare(service)).recorded == 6
 
 
-async def test_each_rollout_time_has_a_record_of_its_own(service: ServiceDatabase) -> None:
+async def test_each_rollout_time_has_its_own_record(service: ServiceDatabase) -> None:
     await record(service)
 
     comparison = await compare(service, datetime(2025, 1, 1, tzinfo=UTC))
@@ -152,17 +166,15 @@ async def test_each_rollout_time_has_a_record_of_its_own(service: ServiceDatabas
     assert comparison.recorded == 0
 
 
-async def test_text_ids_are_compared_whatever_they_hold(
-    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(old_style, "CHUNK", 2)
+async def test_text_ids_are_compared_whatever_they_hold(make_service: MakeService) -> None:
     service = make_service(id_type="text", vector_type="real[]")
     ids = ["", "a", "B", "é", "é'\"\\%s{}", "Ω", "🎵", "\uffee", "a,b", "tab\there"]
     for song_id in ids:
         arrange(service, ONE_OLD_STYLE_ROW, [song_id, "Old style."])
     await record(service)
-    assert await compare(service, id_type="text") == OldStyleComparison(len(ids), [], [])
+    comparison = await compare(service, id_type="text", compared_at_once=2)
+    assert comparison == OldStyleComparison(len(ids), [], [])
 
     arrange(service, "delete from song_aboutness")
 
-    assert sorted((await compare(service, id_type="text")).gone) == sorted(ids)
+    assert sorted((await compare(service, id_type="text", compared_at_once=2)).gone) == sorted(ids)

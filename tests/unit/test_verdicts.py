@@ -1,5 +1,6 @@
 import pytest
 
+from aboutness_assets.acceptance.old_style import OldStyleComparison
 from aboutness_assets.acceptance.verdicts import (
     IDS_SHOWN,
     Verdict,
@@ -10,7 +11,6 @@ from aboutness_assets.acceptance.verdicts import (
     text_verdicts,
     verdict_table,
 )
-from aboutness_assets.database.service.old_style import OldStyleComparison
 from aboutness_assets.database.service.text_criteria import TEXT_CRITERIA, TextCounts
 from aboutness_assets.pipeline.report import Report
 

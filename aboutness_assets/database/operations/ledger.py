@@ -6,7 +6,6 @@ The arithmetic is that of the functions in migrations/0005_ledger.sql, under the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -15,24 +14,7 @@ from psycopg.rows import class_row
 from aboutness_assets.database.operations.connection import Operations
 from aboutness_assets.database.operations.id_blocks import IdBlocks
 from aboutness_assets.domain.range_run import RangeRun
-from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Outcome, Spending
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over attempts: requests by state, tokens and dollars of the billed ones, dollars that may be billed.
-
-    usd: None where a billed request's price is unknown. uncertain_usd: at most.
-    """
-
-    embedding_requests: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    embedding_tokens: int
-    usd: float | None
-    uncertain_requests: int
-    uncertain_usd: float
+from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Outcome, Spending, Totals
 
 
 class PostgresLedger:
@@ -69,20 +51,6 @@ class PostgresLedger:
             return await close_attempt(connection, attempt_id, outcome)
 
         return await self._operations.write(record)
-
-    async def spending(self) -> Spending:
-        """The sums of the budget so far."""
-
-        async def select(connection: AsyncConnection) -> Spending:
-            cursor = connection.cursor(row_factory=class_row(Spending))
-            await cursor.execute(
-                "select billed_usd::float8, uncertain_usd::float8, reserved_usd::float8"
-                " from aboutness_ops.budget where table_id = %s and budget = %s",
-                [self._run.table_id, self._run.budget],
-            )
-            return await cursor.fetchone() or NOTHING_SPENT
-
-        return await self._operations.query(select)
 
     async def report(self) -> Totals:
         """Sums over every attempt on this range that no materialization has counted so far, and count them.
@@ -145,3 +113,18 @@ async def close_attempt(connection: AsyncConnection, attempt_id: int, outcome: O
     spending = await cursor.fetchone()
     assert spending is not None
     return spending
+
+
+async def budget_spending(operations: Operations, table_id: str, budget: str) -> Spending:
+    """The sums of a budget so far."""
+
+    async def select(connection: AsyncConnection) -> Spending:
+        cursor = connection.cursor(row_factory=class_row(Spending))
+        await cursor.execute(
+            "select billed_usd::float8, uncertain_usd::float8, reserved_usd::float8"
+            " from aboutness_ops.budget where table_id = %s and budget = %s",
+            [table_id, budget],
+        )
+        return await cursor.fetchone() or NOTHING_SPENT
+
+    return await operations.query(select)

@@ -1,13 +1,17 @@
-"""The service's song_aboutness: is it as agreed, inserting rows, the acceptance criteria in SQL."""
+"""The service's song_aboutness: whether it is as agreed, and inserting rows into it.
+
+The acceptance criteria in SQL are text_criteria.py's.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, LiteralString
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -16,30 +20,12 @@ from psycopg import AsyncConnection, errors, sql
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.postgres_errors import postgres_message
+from aboutness_assets.database.service.id_columns import ID_TYPES, ID_TYPES_OF_ROWS, is_one_of
 from aboutness_assets.database.service.vectors import VectorKind, encode, register
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.domain.songs import Aboutness, FailedSong, SongId
-
-INSERT_ATTEMPTS = 6
-"""Attempts at one transaction when Postgres goes away: 31 s of waits."""
-
-INSERT_SECONDS = 60.0
-"""How long they may take together, with what the pool waits for a connection."""
-
-INSERT_BACKOFF_SECONDS = 1.0
-"""First wait after a lost connection; doubled each time."""
+from aboutness_assets.domain.songs import Aboutness, FailedSong, IdType, SongId, song_id_of
 
 _TEXT = ("text", "varchar")
-_ID_TYPES: dict[str, LiteralString] = {
-    "int2": "bigint",
-    "int4": "bigint",
-    "int8": "bigint",
-    "text": "text",
-    "varchar": "text",
-    "uuid": "uuid",
-}
-"""pg_type's name of song_id's type: what parameters are cast to."""
-
 _VECTOR_KINDS: dict[str, VectorKind] = {
     "vector": "vector",
     "halfvec": "halfvec",
@@ -47,7 +33,7 @@ _VECTOR_KINDS: dict[str, VectorKind] = {
     "_float8": "double precision[]",
 }
 _COLUMNS: dict[str, tuple[str, ...] | None] = {
-    "song_id": tuple(_ID_TYPES),
+    "song_id": ID_TYPES_OF_ROWS,
     "emotions_text": _TEXT,
     "moments_text": _TEXT,
     "emotions_confidence": None,
@@ -56,13 +42,29 @@ _COLUMNS: dict[str, tuple[str, ...] | None] = {
     "moments_vector": tuple(_VECTOR_KINDS),
     "created_at": ("timestamptz",),
 }
-"""What the contract demands of a column: the names of its type in pg_type, None: any."""
+"""What the contract demands of a column: its type by name in pg_type; None: any type."""
 
 _INSERT = (
     "insert into song_aboutness (song_id, emotions_text, emotions_confidence, emotions_vector,"
     " moments_text, moments_confidence, moments_vector)"
     " values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class InsertRetry:
+    """How a transaction is tried again when Postgres goes away; waiting for a turn in the pool is no attempt.
+
+    attempts: at most so many, with 31 s of waits among the default's six. seconds: no attempt begins later
+    than this after the first one failed. first_wait_seconds: before the second attempt; doubled each time.
+    """
+
+    attempts: int = 6
+    seconds: float = 60.0
+    first_wait_seconds: float = 1.0
+
+
+DEFAULT_INSERT_RETRY = InsertRetry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,61 +88,63 @@ class Inserted:
 
 @dataclass(frozen=True, slots=True)
 class AboutnessTable:
-    """song_aboutness as it stands in the service's database.
+    """song_aboutness as it is in the service's database.
 
-    table_id names the table in our own records: database, schema and oid. id_type is song_id's.
-    dimension is None where the columns declare none (arrays, a bare vector).
+    table_id names the table in our own records: database, schema and oid. vector_oid is the vector columns'
+    type in pg_type. dimension, in numbers per vector, is None where neither the columns (arrays, a bare
+    vector) nor a row tell it.
     """
 
     table_id: str
-    id_type: LiteralString
+    id_type: IdType
     vector_kind: VectorKind
     vector_oid: int
     dimension: int | None
+    retry: InsertRetry = DEFAULT_INSERT_RETRY
 
     def among(self, song_ids: Collection[SongId]) -> sql.Composable:
         """The SQL condition that a row is of one of these songs, found by primary key."""
-        return sql.SQL("song_id = any({}::{}[])").format(
-            sql.Literal([str(song_id) for song_id in song_ids]), sql.SQL(self.id_type)
-        )
+        return is_one_of(song_ids, self.id_type)
 
     async def insert(self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger) -> Inserted:
-        """Insert rows in one transaction; a row that exists stays as it is.
+        """Insert rows, in one transaction where Postgres takes them all; a row that exists stays as it is.
 
-        A row that Postgres refuses is left out and reported, the others are written. A lost connection
-        is tried again. Raises FatalError when no row can be written (rights, table, columns, disk).
+        Rows that Postgres refuses are halved until the refused ones are alone: those are left out and
+        reported, the others are written. A lost connection is tried again.
+        Raises FatalError when no row can be written (rights, table, columns, disk, Postgres away).
         """
         try:
             return await self._in_one_transaction(pool, rows, log)
         except (errors.DataError, errors.IntegrityError, errors.RaiseException) as refused:
             if len(rows) == 1:
-                failure = FailedSong(
-                    rows[0].song_id, "insert", f"Postgres refused the row: {postgres_message(refused)}"
-                )
-                return Inserted(failed=[failure])
-        total = Inserted()
-        for row in rows:
-            one = await self.insert(pool, [row], log)
-            total.written += one.written
-            total.already_there += one.already_there
-            total.failed += one.failed
-        return total
+                reason = f"Postgres refused the row: {postgres_message(refused)}"
+                return Inserted(failed=[FailedSong(rows[0].song_id, "insert", reason)])
+        middle = len(rows) // 2
+        first = await self.insert(pool, rows[:middle], log)
+        second = await self.insert(pool, rows[middle:], log)
+        return Inserted(
+            written=first.written + second.written,
+            already_there=first.already_there + second.already_there,
+            failed=first.failed + second.failed,
+        )
 
     async def existing(self, pool: AsyncConnectionPool, song_ids: Collection[SongId]) -> set[SongId]:
         """Which of these songs have a row."""
         query = sql.SQL("select song_id from song_aboutness where {}").format(self.among(song_ids))
         async with pool.connection() as connection:
             cursor = await connection.execute(query)
-            return {_song_id(song_id) for (song_id,) in await cursor.fetchall()}
+            return {song_id_of(song_id, self.id_type) for (song_id,) in await cursor.fetchall()}
 
     async def _in_one_transaction(
         self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger
     ) -> Inserted:
-        deadline = time.monotonic() + INSERT_SECONDS
-        for attempt in range(1, INSERT_ATTEMPTS + 1):
+        deadline = math.inf
+        attempt = 1
+        while True:
             try:
-                remaining = max(deadline - time.monotonic(), 1.0)
-                async with pool.connection(remaining) as connection, connection.transaction():
+                # A pool_timeout without end is for others: this writer has its own patience.
+                seconds = min(pool.timeout, self.retry.seconds)
+                async with pool.connection(seconds) as connection, connection.transaction():
                     register(connection, self.vector_oid)
                     cursor = connection.cursor()
                     await cursor.executemany(_INSERT, [self._parameters(row) for row in rows])
@@ -149,21 +153,23 @@ class AboutnessTable:
             except (errors.DataError, errors.IntegrityError, errors.RaiseException):
                 raise
             except psycopg.OperationalError as lost:
-                if attempt == INSERT_ATTEMPTS or time.monotonic() > deadline:
+                now = time.monotonic()
+                deadline = min(deadline, now + self.retry.seconds)
+                wait = self.retry.first_wait_seconds * 2 ** (attempt - 1)
+                if attempt >= self.retry.attempts or now + wait > deadline:
                     raise FatalError(
                         f"The service's Postgres (DATABASE_URL) did not take rows in {attempt} attempts: "
                         f"{postgres_message(lost)}. The answers are kept; run the partition again when it is "
                         "back."
-                    ) from None
-                wait = INSERT_BACKOFF_SECONDS * 2 ** (attempt - 1)
+                    ) from lost
                 log.warning("Inserting failed (%s); next attempt in %.0f s.", postgres_message(lost), wait)
-                await asyncio.sleep(wait)
             except psycopg.Error as fault:
                 raise FatalError(
                     f"No row can be inserted into song_aboutness: {postgres_message(fault)}. "
                     "The rights that are needed stand in docs/operating.md."
-                ) from None
-        raise AssertionError("the last attempt either returns or raises")
+                ) from fault
+            await asyncio.sleep(wait)
+            attempt += 1
 
     def _parameters(self, row: Row) -> list[Any]:
         about = row.aboutness
@@ -178,10 +184,12 @@ class AboutnessTable:
         ]
 
 
-async def read_table(connection: AsyncConnection) -> AboutnessTable:
-    """Read song_aboutness from the catalogue of Postgres and hold it against the contract.
+async def read_table(
+    connection: AsyncConnection, retry: InsertRetry = DEFAULT_INSERT_RETRY
+) -> AboutnessTable:
+    """Read what song_aboutness is from Postgres' own catalogue; retry is what its ``insert`` does.
 
-    Raises FatalError, naming everything that is missing, when rows could not be inserted.
+    Raises FatalError, naming everything that is not as agreed, when rows could not be inserted.
     """
     cursor = await connection.execute(
         "select current_database() || '.' || n.nspname || '.song_aboutness#' || c.oid"
@@ -210,10 +218,11 @@ async def read_table(connection: AsyncConnection) -> AboutnessTable:
     kind = _VECTOR_KINDS[emotions.type_name]
     return AboutnessTable(
         table_id,
-        _ID_TYPES[columns["song_id"].type_name],
+        ID_TYPES[columns["song_id"].type_name],
         kind,
         emotions.type_oid,
         emotions.dimension or await _dimension_of_rows(connection, kind),
+        retry,
     )
 
 
@@ -286,7 +295,3 @@ async def _dimension_of_rows(connection: AsyncConnection, kind: VectorKind) -> i
     )
     row = await cursor.fetchone()
     return int(row[0]) if row is not None and row[0] else None
-
-
-def _song_id(value: Any) -> SongId:
-    return value if isinstance(value, int) else str(value)

@@ -1,33 +1,104 @@
-"""Opening the service's database."""
+"""Connections to the service's database: a pool of few, shared by many."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.database.postgres_errors import postgres_message
-from aboutness_assets.database.url import service_conninfo
+from aboutness_assets.database.postgres_errors import database_errors_as_sentences
+from aboutness_assets.database.url import ServiceUrl
 from aboutness_assets.domain.errors import FatalError
 
-CONNECT_SECONDS = 10
+TURN_SECONDS = 600.0
+"""How long a caller waits for its turn at most. 128 writers (32 ranges, 4 each) of 500 rows on a single
+connection take turns of about half a second: a minute. Ten minutes mean a statement that hangs."""
+
+
+class ServicePool(AsyncConnectionPool[AsyncConnection]):
+    """A pool, not yet open, of at most ``max_size`` connections, or fewer where the URL limits them.
+
+    Callers take turns, first come, first served. The timeout of ``connection()`` (by default the URL's
+    pool_timeout) starts when the turn has come, so that a busy pool is never taken for a Postgres that is
+    away. turn_seconds bounds the wait for a turn.
+
+    Each ``connection()`` block is to be one transaction: a transaction pooler cannot serve more.
+    """
+
+    def __init__(self, url: ServiceUrl, max_size: int, turn_seconds: float = TURN_SECONDS) -> None:
+        self._url = url
+        self._turn_seconds = turn_seconds
+        size = min(max_size, url.connection_limit or max_size)
+        self._turns = asyncio.Semaphore(size)
+        super().__init__(
+            url.conninfo,
+            kwargs={"prepare_threshold": url.prepare_threshold},
+            min_size=1,
+            max_size=size,
+            timeout=url.pool_timeout,
+            configure=None if url.transaction_pooler else self._set_search_path,
+            open=False,
+        )
+
+    @asynccontextmanager
+    async def connection(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - the pool's own signature
+    ) -> AsyncIterator[AsyncConnection]:
+        """A connection for one transaction, which is committed at the end. timeout: seconds for Postgres.
+
+        Raises PoolTimeout when Postgres gives no connection, FatalError when the turn does not come.
+        """
+        await self._wait_for_turn()
+        try:
+            async with super().connection(timeout) as connection:
+                if self._url.transaction_pooler:
+                    await self._set_search_path(connection)
+                yield connection
+        finally:
+            self._turns.release()
+
+    async def _wait_for_turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._turn_seconds):
+                await self._turns.acquire()
+        except TimeoutError as too_long:
+            raise FatalError(
+                f"All connections of this run to the service's Postgres (DATABASE_URL), {self.max_size} at "
+                f"most, were in use for {self._turn_seconds:.0f} s. What was written stays and what was paid "
+                "for is kept: look for a statement that hangs there (pg_stat_activity), or raise "
+                "connection_limit in DATABASE_URL, then run it again."
+            ) from too_long
+
+    async def _set_search_path(self, connection: AsyncConnection) -> None:
+        """Put the URL's schema before the role's own search_path: types of extensions are still found.
+
+        Behind a transaction pooler it holds for the transaction, which stays open for the caller's own
+        statements; elsewhere for the connection, and is committed.
+        """
+        if self._url.schema is None:
+            return
+        await connection.execute(
+            "select set_config('search_path', concat_ws(', ', quote_ident(%s::text),"
+            " nullif(current_setting('search_path'), '')), %s::boolean)",
+            [self._url.schema, self._url.transaction_pooler],
+        )
+        if not self._url.transaction_pooler:
+            await connection.commit()
 
 
 @asynccontextmanager
-async def open_service(url: str, max_size: int) -> AsyncIterator[AsyncConnectionPool[AsyncConnection]]:
-    """A pool of at most ``max_size`` connections to the Postgres of DATABASE_URL.
+async def open_service(url: ServiceUrl, max_size: int) -> AsyncIterator[ServicePool]:
+    """A pool of at most ``max_size`` connections to the service's Postgres.
 
-    Raises SettingsError where the URL is none, FatalError where nobody answers or lets us in.
+    Raises FatalError where Postgres does not answer or refuses the role.
     """
-    service = service_conninfo(url)
-    try:
-        async with await AsyncConnection.connect(service.conninfo, connect_timeout=CONNECT_SECONDS):
+    with database_errors_as_sentences(
+        "The service's Postgres (DATABASE_URL) cannot be used",
+        "Nothing was asked or written; check the URL and that it runs.",
+    ):
+        async with await AsyncConnection.connect(url.conninfo):
             pass
-    except psycopg.OperationalError as unreachable:
-        raise FatalError(
-            f"The service's Postgres (DATABASE_URL) cannot be used: {postgres_message(unreachable)}. "
-            "Nothing was asked or written; check the URL and that it runs."
-        ) from None
-    async with service.pool(max_size) as pool:
+    async with ServicePool(url, max_size) as pool:
         yield pool

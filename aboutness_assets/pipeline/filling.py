@@ -1,0 +1,120 @@
+"""What the ranges of one run share, and the parts that each of them gets of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.database.operations.connection import Operations
+from aboutness_assets.database.operations.failed_songs import FailedSongs
+from aboutness_assets.database.operations.id_blocks import IdBlocks
+from aboutness_assets.database.operations.journal import Journal
+from aboutness_assets.database.operations.ledger import PostgresLedger
+from aboutness_assets.database.service.aboutness_table import AboutnessTable
+from aboutness_assets.domain.range_run import RangeRun
+from aboutness_assets.domain.songs import Song
+from aboutness_assets.money.tariff import Tariff
+from aboutness_assets.pipeline.bookings import Accounts
+from aboutness_assets.pipeline.failures import Failures
+from aboutness_assets.pipeline.paid_requests import PaidRequests
+from aboutness_assets.pipeline.range_pipeline import RangePipeline, Shared
+from aboutness_assets.pipeline.replay import Replay
+from aboutness_assets.pipeline.report import Report
+from aboutness_assets.pipeline.run_budget import RunBudget
+from aboutness_assets.pipeline.sink import Destination, Sink
+from aboutness_assets.pipeline.tuning import Tuning
+from aboutness_assets.provider.chat import ChatClient
+from aboutness_assets.provider.embedder import Embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """The service's table and our own Postgres, both open."""
+
+    pool: AsyncConnectionPool
+    table: AboutnessTable
+    operations: Operations
+    quarantine_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The two models that are asked."""
+
+    chat: ChatClient
+    embedder: Embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What a run pays, and from which budget."""
+
+    tariff: Tariff
+    budget: RunBudget
+
+
+class Filling:
+    """Fills the ranges of one run."""
+
+    def __init__(
+        self,
+        databases: Databases,
+        provider: Provider,
+        money: Money,
+        shared: Shared,
+        tuning: Tuning,
+        log: logging.Logger,
+    ) -> None:
+        self.money = money
+        self.shared = shared
+        self._databases = databases
+        self._provider = provider
+        self._tuning = tuning
+        self._log = log
+        self._request_ids = IdBlocks(databases.operations, "chat_request")
+        self._attempt_ids = IdBlocks(databases.operations, "attempt")
+
+    async def fill(self, run: RangeRun, pages: AsyncIterator[list[Song]], report: Report) -> bool:
+        """Write rows for the songs of the pages; whether nothing was left out because the run was stopped.
+
+        The reason of the stop is ``shared.stop.error``.
+        """
+        self._log.info(
+            "%s: %d songs, %d of them have a row already. Texts by %s, vectors by %s.",
+            run.range_key,
+            report.songs_in_range,
+            report.songs_skipped_existing,
+            self._provider.chat.model,
+            self._provider.embedder.model,
+        )
+        is_complete = await self._pipeline(run, report).fill(pages)
+        if is_complete:
+            self._log.info("%s: %s", run.range_key, report.summary())
+        return is_complete
+
+    def _pipeline(self, run: RangeRun, report: Report) -> RangePipeline:
+        databases, money, tuning, log = self._databases, self.money, self._tuning, self._log
+        ledger = PostgresLedger(databases.operations, run, self._attempt_ids, money.budget.max_usd)
+        journal = Journal(databases.operations, run, databases.table.id_type, ledger, self._request_ids)
+        accounts = Accounts(ledger, report, money.tariff, money.budget, self.shared.stop, log)
+        records = FailedSongs(databases.operations, run, databases.quarantine_after)
+        failures = Failures(records, report, log)
+        sink = Sink(
+            self._provider.embedder,
+            Destination(databases.table, databases.pool, log),
+            journal,
+            failures,
+            accounts,
+            packs_per_embedding=tuning.packs_per_embedding,
+        )
+        return RangePipeline(
+            PaidRequests(self._provider.chat, journal, accounts, grace_seconds=tuning.grace_seconds),
+            Replay(journal, databases.table, databases.pool, report, log),
+            sink,
+            failures,
+            accounts,
+            self.shared,
+        )

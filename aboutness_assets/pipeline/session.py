@@ -1,0 +1,221 @@
+"""The composition root: builds everything that a run needs from the settings. Below it nobody sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from aboutness_assets.database.operations.connection import Operations, exclusive_ranges, open_operations
+from aboutness_assets.database.operations.failed_songs import FailedSongs
+from aboutness_assets.database.operations.journal import trim
+from aboutness_assets.database.operations.ledger import budget_spending
+from aboutness_assets.database.operations.limit_store import PostgresLimitStore, rate_limit_name
+from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
+from aboutness_assets.database.postgres_errors import database_errors_as_sentences
+from aboutness_assets.database.service.aboutness_table import AboutnessTable, read_table
+from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.database.service.old_style_rows import OldStyleRows
+from aboutness_assets.database.service.songs_query import id_type_of
+from aboutness_assets.database.url import operations_conninfo, service_conninfo
+from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.range_run import RangeRun
+from aboutness_assets.domain.songs import IdType
+from aboutness_assets.limits.breaker import CircuitBreaker
+from aboutness_assets.limits.throttle import Throttle
+from aboutness_assets.money import prices
+from aboutness_assets.money.tariff import Tariff
+from aboutness_assets.pipeline.filling import Databases, Filling, Money, Provider
+from aboutness_assets.pipeline.progress import Progress
+from aboutness_assets.pipeline.range_pipeline import Shared
+from aboutness_assets.pipeline.run_budget import RunBudget
+from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
+from aboutness_assets.provider.capabilities import Capabilities
+from aboutness_assets.provider.chat import ChatClient
+from aboutness_assets.provider.embedder import Embedder
+from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.sender import Sender
+from aboutness_assets.provider.services import Service, chat_service, embedding_service
+from aboutness_assets.provider.transport import Endpoint, Transport
+from aboutness_assets.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Both databases, open and as agreed, and what was set for this run."""
+
+    service_pool: AsyncConnectionPool[AsyncConnection]
+    operations: Operations
+    table: AboutnessTable
+    tuning: Tuning
+    _settings: Settings = field(repr=False)
+
+    @property
+    def id_type(self) -> IdType:
+        """What the song ids of both tables are."""
+        return self.table.id_type
+
+    @property
+    def songs_query(self) -> str:
+        """The SELECT that yields song_id, title and artist."""
+        return self._settings.songs_query
+
+    @property
+    def rollout_at(self) -> datetime:
+        """Rows created before it are old-style."""
+        return self._settings.rollout_at
+
+    @property
+    def pack_size(self) -> int:
+        """Songs per chat request."""
+        return self._settings.pack_size
+
+    def range_run(self, range_key: str = "", run_id: str = "") -> RangeRun:
+        """One run's work on one range, paid from the budget in force; '' where there is none."""
+        return RangeRun(self.table.table_id, range_key, run_id, self._settings.budget)
+
+    def failed_songs(self, run: RangeRun) -> FailedSongs:
+        """The failed songs of the table, as this run sees and records them."""
+        return FailedSongs(self.operations, run, self._settings.quarantine_after)
+
+    def exclusively(
+        self, range_keys: Sequence[str] | None, log: logging.Logger
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold ranges for this run alone (None: the whole table), waiting while another run holds one."""
+        conninfo = operations_conninfo(self._settings.operations_url())
+        return exclusive_ranges(conninfo, self.table.table_id, range_keys, log)
+
+    @asynccontextmanager
+    async def filling(self, log: logging.Logger, *, ranges: int = 1) -> AsyncIterator[Filling]:
+        """What the ranges of one run share: the provider, its limits, the money, the progress.
+
+        The journal is trimmed at the end, however the run ends.
+        Raises SettingsError where a setting is missing or malformed.
+        """
+        settings, tuning = self._settings, self.tuning
+        api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+        transport = Transport(Endpoint(api_key, settings.openai_base_url, settings.request_timeout))
+        chat, embedding = (
+            Sender(service, transport, self._throttle(service, transport), log, tuning.retries)
+            for service in (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
+        )
+        run = self.range_run()
+        spent = await budget_spending(self.operations, run.table_id, run.budget)
+        budget = RunBudget(settings.budget, settings.max_usd, spent)
+        progress = Progress(ranges, budget, log)
+        filling = Filling(
+            Databases(self.service_pool, self.table, self.operations, settings.quarantine_after),
+            Provider(
+                ChatClient(chat, Capabilities(log), settings.reasoning_effort),
+                Embedder(EmbeddingClient(embedding), self.table.dimension),
+            ),
+            Money(_tariff(settings), budget),
+            Shared(
+                CircuitBreaker(
+                    settings.breaker_unavailable, settings.breaker_bad_share, tuning.judged_answers
+                ),
+                progress,
+                asyncio.Semaphore(tuning.unfinished_packs),
+                settings.pack_size,
+            ),
+            tuning,
+            log,
+        )
+        try:
+            async with transport, progress.logged():
+                yield filling
+        finally:
+            await trim(self.operations)
+
+    def _throttle(self, service: Service, transport: Transport) -> Throttle:
+        """The pace of one service, shared with every process that uses the same key."""
+        settings = self._settings
+        is_chat = service.kind == "chat"
+        store = PostgresLimitStore(
+            self.operations,
+            rate_limit_name(service.kind, transport.base_url, service.model, transport.api_key),
+            requests_per_minute=settings.requests_per_minute if is_chat else 0,
+            tokens_per_minute=settings.tokens_per_minute if is_chat else 0,
+            waits=settings.rate_limit_waits,
+        )
+        return Throttle(
+            store,
+            max_in_flight=settings.max_in_flight if is_chat else 0,
+            max_pause_seconds=self.tuning.max_pause_seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The service's database alone, and how its ids are cut into ranges."""
+
+    connection: AsyncConnection
+    songs_query: str
+    range_size: int
+    _operations_conninfo: str = field(repr=False)
+
+    def exclusively(self, log: logging.Logger) -> AbstractAsyncContextManager[None]:
+        """Hold the creation of partitions for this process alone."""
+        return exclusive_ranges(self._operations_conninfo, "song_id_ranges", None, log)
+
+
+@asynccontextmanager
+async def open_session(settings: Settings, tuning: Tuning = DEFAULT_TUNING) -> AsyncIterator[Session]:
+    """Open both databases and compare them with the contract; record the old-style rows once.
+
+    Raises SettingsError, or FatalError where a database cannot be used or fails during the run.
+    """
+    service_url = service_conninfo(settings.service_url())
+    operations_url = operations_conninfo(settings.operations_url())
+    with database_errors_as_sentences(
+        "A database failed during the run",
+        "What was written stays and what was paid for is kept; run it again when it is fixed.",
+    ):
+        async with (
+            open_service(service_url, tuning.service_connections) as pool,
+            open_operations(operations_url) as operations,
+        ):
+            async with pool.connection() as connection:
+                table = await read_table(connection, tuning.insert_retry)
+                _require_one_id_type(await id_type_of(connection, settings.songs_query), table.id_type)
+            async with pool.connection() as connection, operations.connection() as own:
+                rows = OldStyleRows(connection, table.id_type)
+                columns = await rows.columns()
+                await OldStyleBaseline(own, table.table_id, settings.rollout_at).record(
+                    columns, rows.digests_before(columns, settings.rollout_at)
+                )
+            yield Session(pool, operations, table, tuning, settings)
+
+
+@asynccontextmanager
+async def open_catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
+    """Open the service's database alone. Raises SettingsError or FatalError."""
+    service_url = service_conninfo(settings.service_url())
+    operations_url = operations_conninfo(settings.operations_url())
+    with database_errors_as_sentences(
+        "The catalogue cannot be read", "Nothing was changed; run it again when it is fixed."
+    ):
+        async with open_service(service_url, 1) as pool, pool.connection() as connection:
+            yield Catalogue(connection, settings.songs_query, settings.range_size, operations_url)
+
+
+def _tariff(settings: Settings) -> Tariff:
+    return Tariff(
+        prices.chat_price(settings.chat_model, settings.chat_price),
+        prices.embedding_price(settings.embedding_model, settings.embedding_price),
+        settings.tier,
+    )
+
+
+def _require_one_id_type(of_songs: IdType, of_table: IdType) -> None:
+    if of_songs != of_table:
+        raise FatalError(
+            f"The songs' ids are {of_songs}, those of song_aboutness {of_table}. "
+            "Cast song_id in ABOUTNESS_SONGS_QUERY to the type that song_aboutness has."
+        )
