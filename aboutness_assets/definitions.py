@@ -13,7 +13,7 @@ from aboutness_assets.orchestration.jobs import (
     song_aboutness_backfill,
     sync_song_id_ranges,
 )
-from aboutness_assets.orchestration.resources import settings_resource
+from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
 
 
@@ -30,7 +30,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
             replay_failed_songs,
         ],
         sensors=[song_id_ranges_in_step],
-        resources={"settings": settings_resource(), **resources},
+        resources={"settings": SettingsResource(), **resources},
         # A run is one process: a step of its own would cost 3 to 10 s a range (docs/design.md).
         executor=dg.in_process_executor,
     )

@@ -6,15 +6,13 @@ import warnings
 import dagster as dg
 
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
-from aboutness_assets.orchestration.metadata import (
-    ABOUTNESS_COLUMNS,
-    SONGS_COLUMNS,
-    coverage_metadata,
-    materialization_metadata,
-)
+from aboutness_assets.orchestration.columns import ABOUTNESS_COLUMNS, SONGS_COLUMNS
+from aboutness_assets.orchestration.event_log import EventLogWriter
+from aboutness_assets.orchestration.metadata import coverage_metadata, materialization_metadata
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report
-from aboutness_assets.pipeline.runs import Run, coverage_by_range, create_partitions, fill_ranges
+from aboutness_assets.pipeline.runs import coverage_by_range, create_partitions, fill_ranges
+from aboutness_assets.pipeline.session import open_catalogue, open_session
 from aboutness_assets.settings import Settings, partitions_per_run
 
 # Dagster calls backfill policies beta; whoever runs a command can do nothing about it.
@@ -26,7 +24,7 @@ song_id_ranges = dg.DynamicPartitionsDefinition(name=SONG_ID_RANGES)
 
 songs = dg.AssetSpec(
     "songs",
-    description="The service's catalogue: one row a song. Only read, never written.",
+    description="The service's catalogue: one row per song. This project reads it and never writes to it.",
     group_name="catalogue",
     kinds={"postgres"},
     metadata={"dagster/table_name": "songs", "dagster/column_schema": SONGS_COLUMNS},
@@ -44,64 +42,82 @@ songs = dg.AssetSpec(
 def song_aboutness(context: dg.AssetExecutionContext, settings: SettingsResource) -> None:
     """What every song of a range is about: emotions and moments, each with a confidence and a vector.
 
-    Songs that have a row are skipped. What is written stays written, so a run that was stopped or killed
-    is simply launched again; answers that were paid for are used first.
+    Songs that have a row are skipped. Rows that were written stay, so a run that was stopped or killed can
+    simply be launched again; it uses the answers that were already paid for first.
     """
-    in_force, range_keys = settings.load(), _existing_ranges(context)
+    in_force, range_keys = settings.load(), _partitions_to_fill(context)
 
-    def materialized(range_key: str, report: Report) -> None:
+    def materialize(range_key: str, report: Report) -> None:
         metadata = materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
-        if len(range_keys) > 1:  # at once: a run that fails later still counts for this range
+        if len(range_keys) > 1:  # now, so that this range counts even if the run fails later
             context.log_event(
                 dg.AssetMaterialization(context.asset_key, partition=range_key, metadata=metadata)
             )
-        # Dagster's own event for each range, at the end of the run, would else hide the metadata.
+        # The event that Dagster adds per range at the end of the run would otherwise hide the metadata.
         context.add_asset_metadata(metadata, partition_key=range_key)
 
-    run_until_interrupted(fill_ranges(in_force, range_keys, run_of(context.run), context.log, materialized))
+    async def fill() -> None:
+        with EventLogWriter(context.log) as event_log:
+            async with open_session(in_force) as session:
+                await fill_ranges(
+                    session,
+                    range_keys,
+                    context.run_id,
+                    event_log.log,
+                    lambda range_key, report: event_log.submit(lambda: materialize(range_key, report)),
+                )
+
+    run_until_interrupted(fill(), context.log)
 
 
 @dg.asset(deps=[song_aboutness], group_name="aboutness", kinds={"pandas"})
 def coverage_report(
     context: dg.AssetExecutionContext, settings: SettingsResource
 ) -> dg.MaterializeResult[None]:
-    """How much of the catalogue has a row, range by range; costs one short read a range and no request."""
+    """How much of the catalogue has a row, per range; costs one short read per range and no request."""
     ranges = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
-    counts = run_until_interrupted(coverage_by_range(settings.load(), ranges))
+
+    async def count() -> list[tuple[str, int, int]]:
+        async with open_catalogue(settings.load()) as catalogue:
+            return await coverage_by_range(catalogue, ranges)
+
+    counts = run_until_interrupted(count(), context.log)
     return dg.MaterializeResult(metadata=coverage_metadata(counts))
 
 
 async def create_missing_partitions(
     instance: dg.DagsterInstance, settings: Settings, log: logging.Logger
 ) -> list[str]:
-    """Add a partition for every range that holds songs and has none; returns the new keys."""
-    return await create_partitions(
-        settings,
-        read_keys=lambda: instance.get_dynamic_partitions(SONG_ID_RANGES),
-        add_keys=lambda keys: instance.add_dynamic_partitions(SONG_ID_RANGES, list(keys)),
-        log=log,
-    )
+    """Create the partitions that songs of the catalogue lack; returns the new keys.
+
+    Raises SettingsError, InvalidPartitionKey, or FatalError when a database cannot be used.
+    """
+    async with open_catalogue(settings) as catalogue:
+        return await create_partitions(
+            catalogue,
+            read_keys=lambda: instance.get_dynamic_partitions(SONG_ID_RANGES),
+            add_keys=lambda keys: instance.add_dynamic_partitions(SONG_ID_RANGES, list(keys)),
+            log=log,
+        )
 
 
-def run_of(run: dg.DagsterRun) -> Run:
-    """Who runs, and whose spending it is: the backfill's, else that of the run and its retries."""
-    return Run(run.run_id, run.tags.get("dagster/backfill") or run.root_run_id or run.run_id)
+def _partitions_to_fill(context: dg.AssetExecutionContext) -> list[str]:
+    """The run's partition keys.
 
-
-def _existing_ranges(context: dg.AssetExecutionContext) -> list[str]:
-    """The run's partitions: all laid, else Dagster would refuse the result after it was paid for."""
+    Raises Failure when one does not exist, which Dagster itself would notice only after all is paid for.
+    """
     if not (context.has_partition_key or context.has_partition_key_range):
         raise dg.Failure(
-            "song_aboutness is filled range by range, and the run names none: launch it for a partition, "
+            "song_aboutness is filled per partition, and this run names no partition: launch it for one, "
             """as with --tags '{"dagster/partition": "KEY"}', where KEY is one of song_id_ranges.""",
             allow_retries=False,
         )
     if not context.has_partition_key:
-        return list(context.partition_keys)  # Dagster itself refuses a range of which a key is not laid
+        return list(context.partition_keys)  # Dagster itself refuses a range with a key that does not exist
     if not context.instance.has_dynamic_partition(SONG_ID_RANGES, context.partition_key):
         raise dg.Failure(
-            f"The partition key {context.partition_key!r} is none of song_id_ranges in this DAGSTER_HOME: "
-            "run the job sync_song_id_ranges, which lays them, and use one of its keys.",
+            f"The partition {context.partition_key!r} does not exist in song_id_ranges of this DAGSTER_HOME: "
+            "run the job sync_song_id_ranges, which creates the partitions, and use one of its keys.",
             allow_retries=False,
         )
     return [context.partition_key]

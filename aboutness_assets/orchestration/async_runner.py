@@ -1,6 +1,7 @@
-"""Runs a coroutine for Dagster: a cancel lets it end in good order, a fault of ours becomes one sentence."""
+"""Runs a coroutine for Dagster: a cancellation lets it end in order, an error of ours becomes a sentence."""
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Coroutine
@@ -15,16 +16,17 @@ T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine to its end; on SIGINT or SIGTERM cancel it and wait for what it still has to keep.
+def run_until_interrupted(work: Coroutine[Any, Any, T], log: logging.Logger) -> T:
+    """Run the coroutine to its end; on SIGINT or SIGTERM cancel it and wait while it keeps what was paid for.
 
-    Dagster's own handler would raise in the midst of the event loop, which then cancels every task at once,
-    those included that wait for answers already paid for.
+    Dagster's own handler would raise inside the event loop, which then cancels every task at once, including
+    those that wait for answers already paid for.
 
-    Raises DagsterExecutionInterruptedError when it was interrupted, which marks the run cancelled, and
-    Failure with the sentence of an AboutnessError: another try would meet the same fault.
+    Raises DagsterExecutionInterruptedError when it was interrupted, which marks the run as canceled. An
+    AboutnessError becomes a Failure with its sentence, not to be retried since a retry would meet the same
+    error; ``log`` gets its traceback, with the causes, at debug level.
     """
-    # Signals reach the main thread alone, and a sensor is evaluated in another.
+    # Signals reach the main thread alone, and a sensor is evaluated in another one.
     signals = _SIGNALS if threading.current_thread() is threading.main_thread() else ()
     handlers = {number: signal.getsignal(number) for number in signals}
     interrupted = False
@@ -45,11 +47,12 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(cancellable())
     except BaseException as ended:
-        # Whatever ends the work after the interrupt: a group of tasks may raise their faults in place of it.
+        # Whatever ends the work after the interrupt: a group of tasks may raise their errors in its place.
         if interrupted:
             raise dg.DagsterExecutionInterruptedError from None
         if isinstance(ended, AboutnessError):
-            raise dg.Failure(str(ended), allow_retries=False) from None
+            log.debug("What led to the failure:", exc_info=ended)
+            raise dg.Failure(str(ended), allow_retries=False) from ended
         raise
     finally:
         for number, handler in handlers.items():

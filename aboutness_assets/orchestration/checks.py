@@ -1,47 +1,46 @@
-"""The acceptance criteria as asset checks on song_aboutness, all from one look at the table.
+"""The acceptance criteria as asset checks on song_aboutness, all evaluated in one pass over the table.
 
-They are unpartitioned: each speaks of the whole asset, so a later range cannot hide an older failure.
+They are unpartitioned: each one is about the whole asset, so a later range cannot hide an older failure.
 """
 
 from collections.abc import Iterator
 
 import dagster as dg
 
-from aboutness_assets.acceptance.verdicts import verdict_table
-from aboutness_assets.database.service.text_criteria import TEXT_CRITERIA
+from aboutness_assets.acceptance.criteria import CRITERIA
+from aboutness_assets.acceptance.evaluate import evaluate_criteria
+from aboutness_assets.acceptance.verdicts import Verdict, verdict_table
 from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
-from aboutness_assets.orchestration.metadata import WARNINGS, verdict_result
+from aboutness_assets.orchestration.metadata import verdict_result
 from aboutness_assets.orchestration.resources import SettingsResource
-from aboutness_assets.pipeline.runs import evaluate_criteria
+from aboutness_assets.pipeline.session import open_session
 
 FAIL_RUN_TAG = "aboutness/fail_run_on_failed_check"
-"""Tag of a job whose run is to fail with a check of severity ERROR; elsewhere a failed check only shows."""
-
-_DESCRIPTIONS = {
-    **{name: f"No new row has: {violated}." for name, violated in TEXT_CRITERIA.items()},
-    "old_style_rows_untouched": "Every old-style row is byte for byte as it was when first seen.",
-    "ready_to_enable": "At least half of the catalogue has a row and every other criterion holds.",
-    "no_failed_songs": "No song is on record as failed; the metadata says which are, and why.",
-}
+"""Tag of a job whose run fails if a check of severity ERROR fails; other runs only show the failed check."""
 
 
 @dg.multi_asset_check(
     specs=[
-        dg.AssetCheckSpec(name, asset=song_aboutness, description=description)
-        for name, description in _DESCRIPTIONS.items()
+        dg.AssetCheckSpec(criterion.name, asset=song_aboutness, description=criterion.description)
+        for criterion in CRITERIA
     ],
     can_subset=True,
 )
 def acceptance_checks(
     context: dg.AssetCheckExecutionContext, settings: SettingsResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """Hold song_aboutness against its acceptance criteria."""
+    """Evaluate the acceptance criteria of song_aboutness."""
     run = context.op_execution_context
     has_ranges = run.has_partition_key or run.has_partition_key_range
     range_keys = run.partition_keys if has_ranges and _all_passed(context.instance) else ()
     selected = {key.name for key in context.selected_asset_check_keys}
-    verdicts = run_until_interrupted(evaluate_criteria(settings.load(), range_keys))
+
+    async def evaluate() -> list[Verdict]:
+        async with open_session(settings.load()) as session:
+            return await evaluate_criteria(session, range_keys)
+
+    verdicts = run_until_interrupted(evaluate(), context.log)
     results = [
         verdict_result(verdict, song_aboutness.key) for verdict in verdicts if verdict.name in selected
     ]
@@ -53,8 +52,15 @@ def acceptance_checks(
 
 
 def _all_passed(instance: dg.DagsterInstance) -> bool:
-    """Whether the last verdict on every criterion was a pass; this run's own is only planned so far."""
-    keys = [dg.AssetCheckKey(song_aboutness.key, name) for name in _DESCRIPTIONS if name not in WARNINGS]
+    """Whether the latest verdict on every criterion, except those that only warn, was a pass.
+
+    This run's own verdicts are only planned at this point, so they do not count.
+    """
+    keys = [
+        dg.AssetCheckKey(song_aboutness.key, criterion.name)
+        for criterion in CRITERIA
+        if not criterion.warns_only
+    ]
     summaries = instance.event_log_storage.get_asset_check_summary_records(keys).values()
     verdicts = [summary.last_completed_check_execution_record for summary in summaries]
     return all(verdict is not None and verdict.status.value == "SUCCEEDED" for verdict in verdicts)

@@ -1,4 +1,4 @@
-"""The jobs: lay ranges, fill them, try it on a few songs, hold the criteria."""
+"""The jobs: create partitions, fill them, try it on a few songs, replay failed songs, run the checks."""
 
 import os
 from typing import get_args
@@ -6,55 +6,67 @@ from typing import get_args
 import dagster as dg
 from pydantic import Field
 
-from aboutness_assets.acceptance.verdicts import acceptance_table
+from aboutness_assets.acceptance.evaluate import evaluate_smoke_run
+from aboutness_assets.acceptance.smoke import SmokeLine, acceptance_table
 from aboutness_assets.domain.songs import Cause
 from aboutness_assets.orchestration.assets import (
     SONG_ID_RANGES,
     create_missing_partitions,
-    run_of,
     song_aboutness,
 )
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.checks import FAIL_RUN_TAG
+from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.metadata import materialization_metadata
 from aboutness_assets.orchestration.resources import SettingsResource
-from aboutness_assets.pipeline.runs import replay_failed, smoke
+from aboutness_assets.pipeline.report import Report
+from aboutness_assets.pipeline.runs import fill_first_songs, replay_failed
+from aboutness_assets.pipeline.session import open_session
 
 
 @dg.op
 def create_song_id_range_partitions(context: dg.OpExecutionContext, settings: SettingsResource) -> None:
-    """Add a partition for every range of song_id that holds songs and has none."""
+    """Create a partition for every range of song_id that contains songs and has no partition yet."""
     if not (os.environ.get("DAGSTER_HOME") or context.instance.is_ephemeral):
-        # Dagster's commands then make an instance in a temporary directory and delete it when they end.
+        # Dagster's commands then create an instance in a temporary directory and delete it at their end.
         raise dg.Failure(
-            "DAGSTER_HOME is not set, so the ranges would be forgotten at once. "
+            "DAGSTER_HOME is not set, so the new partitions would be forgotten at once. "
             "Set it to the absolute path of the directory that holds dagster.yaml.",
             allow_retries=False,
         )
-    new = run_until_interrupted(create_missing_partitions(context.instance, settings.load(), context.log))
+    new = run_until_interrupted(
+        create_missing_partitions(context.instance, settings.load(), context.log), context.log
+    )
     ranges = len(context.instance.get_dynamic_partitions(SONG_ID_RANGES))
-    context.log.info("%d ranges added; there are %d.", len(new), ranges)
+    context.log.info("%d partitions added; there are %d.", len(new), ranges)
     context.add_output_metadata({"ranges_added": len(new), "ranges": ranges})
 
 
 @dg.job
 def sync_song_id_ranges() -> None:
-    """Add partitions for songs that lie in none; existing ones are never changed or removed."""
+    """Create partitions for songs that are in no partition; existing ones are never changed or removed."""
     create_song_id_range_partitions()
 
 
 @dg.op
 def write_first_songs(context: dg.OpExecutionContext, settings: SettingsResource) -> None:
-    """Write rows for the first 50 songs that have none, and hold them against the criteria."""
+    """Write rows for the first 50 songs that have no row, and evaluate the criteria for these rows."""
     in_force = settings.load()
-    result = run_until_interrupted(smoke(in_force, run_of(context.run), context.log))
-    context.log.info("Acceptance table\n%s", acceptance_table(result.criteria))
+
+    async def write() -> tuple[Report, list[SmokeLine]]:
+        with EventLogWriter(context.log) as event_log:
+            async with open_session(in_force) as session:
+                songs, report = await fill_first_songs(session, context.run_id, event_log.log)
+                return report, await evaluate_smoke_run(session, songs, report)
+
+    report, lines = run_until_interrupted(write(), context.log)
+    context.log.info("Acceptance table\n%s", acceptance_table(lines))
     context.add_output_metadata(
-        materialization_metadata(result.report, in_force.chat_model, in_force.embedding_model)
+        materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
     )
-    if not result.passed:
-        failed = ", ".join(criterion.name for criterion in result.criteria if not criterion.passed)
-        raise dg.Failure(f"The smoke run does not pass: {failed}.", allow_retries=False)
+    failed = [line.name for line in lines if not line.passed]
+    if failed:
+        raise dg.Failure(f"The smoke run does not pass: {', '.join(failed)}.", allow_retries=False)
 
 
 @dg.job
@@ -64,29 +76,33 @@ def aboutness_smoke() -> None:
 
 
 class ReplayConfig(dg.Config):
-    """Which failed songs to try again; left as it is: all of them."""
+    """Which failed songs to try again: all of them, unless a field below is set."""
 
     cause: str | None = Field(
-        default=None, description=f"Only songs that failed by this cause: {', '.join(get_args(Cause))}."
+        default=None, description=f"Only songs that failed for this cause: {', '.join(get_args(Cause))}."
     )
     song_ids: list[str] = Field(default_factory=list, description="Only these songs.")
 
 
 @dg.op
 def replay_songs(context: dg.OpExecutionContext, config: ReplayConfig, settings: SettingsResource) -> None:
-    """Try failed songs again, quarantined ones too; answers that failed them are read again first."""
+    """Try failed songs again, including quarantined ones; the answers they failed on are read again first."""
     if config.cause is not None and config.cause not in get_args(Cause):
         raise dg.Failure(
-            f"No cause is called {config.cause!r}. Leave it empty or take one of these: "
+            f"There is no cause {config.cause!r}. Leave it empty or use one of these: "
             f"{', '.join(get_args(Cause))}.",
             allow_retries=False,
         )
     in_force = settings.load()
-    report = run_until_interrupted(
-        replay_failed(
-            in_force, run_of(context.run), context.log, cause=config.cause, song_ids=config.song_ids
-        )
-    )
+
+    async def replay() -> Report:
+        with EventLogWriter(context.log) as event_log:
+            async with open_session(in_force) as session:
+                return await replay_failed(
+                    session, context.run_id, event_log.log, cause=config.cause, song_ids=config.song_ids
+                )
+
+    report = run_until_interrupted(replay(), context.log)
     context.add_output_metadata(
         materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
     )
@@ -94,19 +110,19 @@ def replay_songs(context: dg.OpExecutionContext, config: ReplayConfig, settings:
 
 @dg.job
 def replay_failed_songs() -> None:
-    """Try songs again that failed: all, those of one cause, or chosen ones (see the op's config)."""
+    """Try failed songs again: all of them, those of one cause, or chosen ones (see the op's config)."""
     replay_songs()
 
 
 song_aboutness_backfill = dg.define_asset_job(
     "song_aboutness_backfill",
     selection=dg.AssetSelection.assets(song_aboutness),
-    description="Fill one range (or, as a backfill, all of them), then run the checks.",
+    description="Fill one partition (or, as a backfill, all of them), then run the checks.",
 )
 
 aboutness_checks = dg.define_asset_job(
     "aboutness_checks",
     selection=dg.AssetSelection.checks_for_assets(song_aboutness),
     tags={FAIL_RUN_TAG: "true"},
-    description="Hold the whole table against every criterion; fails where a check of severity ERROR does.",
+    description="Evaluate every criterion on the whole table; fails if a check of severity ERROR fails.",
 )

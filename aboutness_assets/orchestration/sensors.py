@@ -1,4 +1,4 @@
-"""Keeps song_id_ranges in step with the catalogue."""
+"""The sensor that keeps song_id_ranges in step with the catalogue."""
 
 import dagster as dg
 
@@ -6,14 +6,16 @@ from aboutness_assets.orchestration.assets import create_missing_partitions
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.resources import SettingsResource
 
-SECONDS_BETWEEN_LOOKS = 60
+SECONDS_BETWEEN_TICKS = 60
 
 
 @dg.sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+    minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
 )
 def song_id_ranges_in_step(context: dg.SensorEvaluationContext, settings: SettingsResource) -> dg.SkipReason:
-    """Adds partitions for songs that lie in no range yet; starts no run and spends nothing."""
-    new = run_until_interrupted(create_missing_partitions(context.instance, settings.load(), context.log))
-    return dg.SkipReason(f"{len(new)} ranges added." if new else "Every song lies in a range.")
+    """Creates partitions for songs that are in no partition yet; starts no run and spends nothing."""
+    new = run_until_interrupted(
+        create_missing_partitions(context.instance, settings.load(), context.log), context.log
+    )
+    return dg.SkipReason(f"{len(new)} partitions added." if new else "Every song is in a partition.")

@@ -47,8 +47,6 @@ class Replay:
                 orphaned.requests,
                 orphaned.max_usd,
             )
-        self._report.indeterminate_requests = orphaned.requests
-        self._report.indeterminate_usd_at_most = orphaned.max_usd
         self._kept |= {kept.request_id: kept for kept in await self._journal.kept_answers_of_range()}
         await self.settle_used()
 

@@ -127,5 +127,5 @@ def test_a_person_executes_all_checks_and_then_one_alone(dev: DagsterDev, page: 
     page.get_by_role("button", name=re.compile("Execute$")).click()
     poll(lambda: dev.project.checks()[violated], 60, "the check to be executed")
     page.reload()
-    expect(page.get_by_text("Every new row holds it.")).to_be_visible()
+    expect(page.get_by_text("new rows pass.")).to_be_visible()
     page.screenshot(path=tmp_path / "2 passed.png")

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from aboutness_assets.orchestration.metadata import failed_songs_table, sample_table
+from aboutness_assets.orchestration.markdown import failed_songs_table, sample_table
 from aboutness_assets.pipeline import runs
 from aboutness_assets.provider.client import OpenAIClient
 from tests.support.backfills import Backfills, valid

@@ -50,7 +50,7 @@ work = fill_ranges(
 )
 if interruptible:
     from aboutness_assets.orchestration.async_runner import run_until_interrupted
-    run_until_interrupted(work)
+    run_until_interrupted(work, logging.getLogger())
 else:
     asyncio.run(work)
 """

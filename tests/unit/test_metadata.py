@@ -9,15 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aboutness_assets.acceptance.criteria import Criterion
 from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
-from aboutness_assets.orchestration.metadata import (
-    FAILED_SONGS_SHOWN,
-    failed_songs_table,
-    materialization_metadata,
-    sample_table,
-    verdict_result,
-)
+from aboutness_assets.orchestration.markdown import FAILED_SONGS_SHOWN, failed_songs_table, sample_table
+from aboutness_assets.orchestration.metadata import materialization_metadata, verdict_result
 from aboutness_assets.pipeline.report import Report
 
 MODELS = ("a-chat-model", "an-embedding-model")
@@ -74,17 +70,13 @@ def test_an_address_in_a_title_makes_no_link(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "severity"),
-    [
-        ("ready_to_enable", dg.AssetCheckSeverity.WARN),
-        ("old_style_rows_untouched", dg.AssetCheckSeverity.ERROR),
-        ("emotions_text_within_100_chars", dg.AssetCheckSeverity.ERROR),
-    ],
+    ("warns_only", "severity"), [(True, dg.AssetCheckSeverity.WARN), (False, dg.AssetCheckSeverity.ERROR)]
 )
-def test_too_few_rows_only_warn_and_every_other_criterion_is_an_error(
-    name: str, severity: dg.AssetCheckSeverity
+def test_a_criterion_that_only_warns_is_a_warning_and_any_other_an_error(
+    warns_only: bool, severity: dg.AssetCheckSeverity
 ) -> None:
-    result = verdict_result(Verdict(name, False, "a reason", {"rows": 2}), dg.AssetKey("song_aboutness"))
-    assert (result.check_name, result.passed, result.severity) == (name, False, severity)
+    verdict = Verdict(Criterion("a_check", "what it demands", warns_only), False, "a reason", {"rows": 2})
+    result = verdict_result(verdict, dg.AssetKey("song_aboutness"))
+    assert (result.check_name, result.passed, result.severity) == ("a_check", False, severity)
     assert result.description == "a reason"
     assert result.metadata["rows"] == dg.IntMetadataValue(2)

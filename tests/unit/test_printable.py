@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from aboutness_assets.domain.printable import printable_line
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
-from aboutness_assets.orchestration.metadata import failed_songs_table, sample_table
+from aboutness_assets.orchestration.markdown import failed_songs_table, sample_table
 from aboutness_assets.pipeline.report import Report
 from tests.support.hostile_words import HOSTILE_WORDS
 

@@ -1,18 +1,18 @@
+import re
+
 import pytest
 
 from aboutness_assets.acceptance.old_style import OldStyleComparison
+from aboutness_assets.acceptance import criteria
 from aboutness_assets.acceptance.verdicts import (
     IDS_SHOWN,
-    Verdict,
-    acceptance_table,
+    failed_songs_verdict,
     old_style_verdict,
     ready_verdict,
-    smoke_criteria,
     text_verdicts,
     verdict_table,
 )
 from aboutness_assets.database.service.text_criteria import TEXT_CRITERIA, TextCounts
-from aboutness_assets.pipeline.report import Report
 
 UNTOUCHED = OldStyleComparison(65, [], [])
 
@@ -90,49 +90,41 @@ def test_it_is_not_ready_while_another_criterion_fails() -> None:
     assert "emotions_text_within_100_chars" in verdict.description
 
 
-def failing(report: Report, rows: TextCounts, old_style: OldStyleComparison = UNTOUCHED) -> list[str]:
-    return [line.name for line in smoke_criteria(report, rows, old_style, 10) if not line.passed]
+def test_the_table_shows_what_was_found_and_what_failed() -> None:
+    verdicts = [old_style_verdict(OldStyleComparison(1, ["3"], [])), failed_songs_verdict({}, [])]
 
-
-def test_a_good_smoke_run_passes_every_criterion() -> None:
-    report = Report(songs_in_range=50, songs_written=50, batch_requests=5)
-
-    criteria = smoke_criteria(report, counts(), UNTOUCHED, 10)
-
-    assert [line.name for line in criteria if not line.passed] == []
-    assert {*TEXT_CRITERIA, "old_style_rows_untouched"} <= {line.name for line in criteria}
-    [batch] = [line for line in criteria if line.name == "batch path used"]
-    assert batch.threshold.startswith("5 requests for 50 songs")
-    assert batch.measured == "5 batch, 0 single-song requests"
-
-
-def test_each_criterion_of_a_smoke_run_can_fail() -> None:
-    report = Report(songs_in_range=50, batch_requests=5)
-
-    assert failing(report, counts(new_rows=49)) == ["every song has a row"]
-    assert failing(Report(songs_in_range=50, batch_requests=5, single_song_requests=26), counts()) == [
-        "batch path used"
+    head, rule, first, second = [
+        [cell.strip() for cell in re.split(r" \| |-\+-", line)]
+        for line in verdict_table(verdicts).splitlines()
     ]
-    assert failing(report, counts(emotions_text_without_confidence_tag=1)) == [
-        "emotions_text_without_confidence_tag"
-    ]
-    assert failing(report, counts(), OldStyleComparison(65, ["1"], [])) == ["old_style_rows_untouched"]
+
+    assert head == ["check", "found", "pass"]
+    assert set("".join(rule)) == {"-"}
+    assert first == ["old_style_rows_untouched", verdicts[0].description, "NO"]
+    assert second == ["no_failed_songs", "No song is recorded as failed.", "yes"]
 
 
-def test_a_smoke_run_on_a_finished_catalogue_passes() -> None:
-    assert failing(Report(), counts(new_rows=0)) == []
+def test_failed_songs_are_counted_per_cause() -> None:
+    verdict = failed_songs_verdict({"invalid": 2, "refused": 1}, [])
+
+    assert not verdict.passed
+    assert verdict.description == "3 songs failed and have no row: 2 invalid, 1 refused."
+    assert verdict.details == {"songs_failed": 3, "songs_in_quarantine": 0, "invalid": 2, "refused": 1}
 
 
-def test_tables_show_what_failed() -> None:
-    criteria = smoke_criteria(Report(songs_in_range=50), counts(new_rows=49), UNTOUCHED, 10)
+def test_every_text_criterion_has_its_condition_in_sql() -> None:
+    assert {criterion.name for criterion in criteria.TEXT_CRITERIA} == TEXT_CRITERIA.keys()
 
-    head, rule, first, *_ = acceptance_table(criteria).splitlines()
 
-    assert [cell.strip() for cell in head.split("|")] == ["criterion", "threshold", "measured", "pass"]
-    assert set(rule) == {"-", "+"}
-    assert [cell.strip() for cell in first.split("|")] == ["every song has a row", "all 50", "49", "NO"]
-    assert verdict_table([Verdict("a check", True, "fine")]).splitlines()[-1].split(" | ") == [
-        "a check",
-        "fine    ",
-        "yes",
-    ]
+def test_the_contract_names_the_checks_and_those_that_only_warn() -> None:
+    warnings = {criterion.name: criterion.warns_only for criterion in criteria.CRITERIA}
+
+    assert warnings == {
+        "emotions_text_within_100_chars": False,
+        "moments_text_within_100_chars": False,
+        "emotions_text_without_confidence_tag": False,
+        "moments_text_without_confidence_tag": False,
+        "old_style_rows_untouched": False,
+        "ready_to_enable": True,
+        "no_failed_songs": True,
+    }

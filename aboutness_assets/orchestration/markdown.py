@@ -1,0 +1,59 @@
+"""Markdown tables for Dagster's UI. Titles, artists and answers are data: nothing in a cell may render."""
+
+import re
+from collections.abc import Sequence
+
+from aboutness_assets.database.operations.failed_songs import FailedSongRecord
+from aboutness_assets.domain.printable import printable_line
+from aboutness_assets.pipeline.report import Report
+
+FAILED_SONGS_SHOWN = 100
+"""Rows of the table of failed songs; the log names all of them."""
+
+# The UI also makes links of bare addresses, after it has resolved escapes: a word joiner breaks them up.
+_ADDRESS = re.compile(r"(?<=http)|(?<=www)|(?=@)", re.IGNORECASE)
+_MARKUP = re.compile(r"([\\\\`*_{}\[\]<>()#+!|~&-])")
+
+
+def failed_songs_table(report: Report) -> str:
+    """The failed songs and why, as a Markdown table."""
+    lines = ["| song_id | cause | reason |", "|---|---|---|"]
+    lines += [
+        f"| {_cell(failure.song_id)} | {failure.cause} | {_cell(failure.reason)} |"
+        for failure in report.failed[:FAILED_SONGS_SHOWN]
+    ]
+    if len(report.failed) > FAILED_SONGS_SHOWN:
+        lines.append(f"\n… and {len(report.failed) - FAILED_SONGS_SHOWN} more: see the log.")
+    return "\n".join(lines)
+
+
+def failed_records_table(records: Sequence[FailedSongRecord]) -> str:
+    """Failed songs on record, as a Markdown table."""
+    lines = [
+        "| song_id | cause | runs | quarantined | range | last | reason |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {_cell(record.song_id)} | {record.cause} | {record.attempts}"
+        f" | {'yes' if record.quarantined else 'no'} | {_cell(record.range_key)}"
+        f" | {record.last_failed_at:%Y-%m-%d %H:%M} | {_cell(record.reason)} |"
+        for record in records
+    ]
+    return "\n".join(lines)
+
+
+def sample_table(report: Report) -> str:
+    """A few written texts, as a Markdown table."""
+    lines = ["| song_id | title | artist | emotions | moments |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {_cell(song.song_id)} | {_cell(song.title)} | {_cell(song.artist)}"
+        f" | {_cell(about.emotions_text)} ({about.emotions_confidence})"
+        f" | {_cell(about.moments_text)} ({about.moments_confidence}) |"
+        for song, about in report.sample
+    ]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    """A value as one line of Markdown that shows it as it is, at most 200 characters of it."""
+    return _MARKUP.sub(r"\\\1", _ADDRESS.sub("\u2060", printable_line(str(value)[:200])))
