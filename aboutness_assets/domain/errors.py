@@ -17,6 +17,10 @@ class RequestRefused(AboutnessError):
     """The provider refuses this very request for good (HTTP 400, 413, 422 …); other requests may pass."""
 
 
+class ContentFiltered(RequestRefused):
+    """The provider's content filter refuses this very request; other requests may pass."""
+
+
 class ProviderUnavailable(AboutnessError):
     """5xx, time-outs or broken connections outlasted every retry of one request."""
 

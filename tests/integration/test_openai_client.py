@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import (
+    ContentFiltered,
     FatalError,
     ProviderUnavailable,
     RequestRefused,
@@ -23,7 +24,6 @@ from aboutness_assets.domain.errors import (
 from aboutness_assets.limits.throttle import Reservation, Throttle
 from aboutness_assets.provider.client import (
     MAX_ATTEMPTS,
-    ContentFiltered,
     OpenAIClient,
     WireCounts,
     read_chat_body,
