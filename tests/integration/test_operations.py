@@ -116,7 +116,7 @@ async def test_a_schema_of_version_1_is_brought_up_to_date_and_keeps_what_it_hol
     async with open_operations(url) as operations, operations.connection() as connection:
         assert await fetch(connection, "select usd::float8 from aboutness_ops.spend") == [(0.5,)]
         assert await fetch(connection, "select count(*) from aboutness_ops.rate_limit") == [(0,)]
-        assert await fetch(connection, "select version from aboutness_ops.schema_version") == [(3,)]
+        assert await fetch(connection, "select version from aboutness_ops.schema_version") == [(4,)]
 
 
 async def test_what_comes_while_a_commit_is_under_way_shares_the_next(operations: Operations) -> None:

@@ -39,7 +39,12 @@ _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_cou
 """Seconds, seconds and probes: no firewall takes the lock's connection for dead, and its loss is noticed."""
 
 _SCHEMA_LOCK = "aboutness_ops schema"
-_MIGRATIONS = ("0001_journal_failed_songs_old_style", "0002_shared_rate_limits", "0003_standard_terms")
+_MIGRATIONS = (
+    "0001_journal_failed_songs_old_style",
+    "0002_shared_rate_limits",
+    "0003_standard_terms",
+    "0004_rate_limit_functions",
+)
 """Files of migrations/, applied in this order, each once."""
 
 _SCHEMA_VERSION = len(_MIGRATIONS)

@@ -1,6 +1,6 @@
 """The provider's limits on one kind of request, shared by every process through our own Postgres.
 
-The arithmetic is in SQL functions (migrations/0002_shared_rate_limits.sql): one round trip per call, under
+The arithmetic is in SQL functions (migrations/0004_rate_limit_functions.sql): one round trip per call, under
 the lock of one row.
 """
 
@@ -57,9 +57,7 @@ class PostgresLimitStore:
         async def call(connection: AsyncConnection, again: bool) -> Lease:
             cursor = connection.cursor(row_factory=class_row(Lease))
             await cursor.execute(
-                "select wait, every as interval, paused as pause, limited as limit_known,"
-                " request_rate, token_rate, requests, tokens, least_charge as min_tokens_per_request"
-                " from aboutness_ops.reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                "select * from aboutness_ops.reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [
                     self._name,
                     self._now(),
