@@ -22,7 +22,7 @@ def test_what_is_believed_can_be_true(
 
     assert 0 <= usage.cached_tokens <= usage.prompt_tokens
     assert 0 <= usage.cache_write_tokens <= usage.prompt_tokens - usage.cached_tokens
-    assert 0 <= usage.completion_tokens
+    assert usage.completion_tokens >= 0
     assert most_prompt is None or usage.prompt_tokens <= most_prompt
     assert most_answer is None or usage.completion_tokens <= most_answer
     believed = (
