@@ -1,7 +1,4 @@
-"""The stand-in's honest answers: what a chat or embedding request asks for, and the body that answers it.
-
-No HTTP here; each function works on an Exchange.
-"""
+"""Honest answers: what a chat or embedding request asks for, and the body that answers it. No HTTP here."""
 
 import json
 import math
@@ -10,7 +7,7 @@ import uuid
 from typing import Any
 
 from aboutness_local import writer
-from aboutness_local.exchange import ApiError, Exchange, encoded
+from aboutness_local.exchange import ApiError, Exchange, ServiceTier, Usage, encoded
 
 MAX_INPUTS = 2048
 """Texts in one embedding request, as OpenAI's API reference limits them."""
@@ -19,14 +16,15 @@ MAX_DIMENSIONS = 16_000
 CHARACTERS_PER_TOKEN = 4
 """OpenAI's rule of thumb for English text."""
 SYSTEM_FINGERPRINT = "stand-in"
+SERVICE_TIERS: dict[str, ServiceTier] = {"auto": "default", "default": "default", "flex": "flex"}
+"""The tier that serves a request, by the tier it asks for."""
 WRITTEN_FIELDS = ("emotions_text", "emotions_confidence", "moments_text", "moments_confidence")
 
 
-def read_songs(exchange: Exchange) -> int:
-    """Put the songs of the last user message into the exchange, and return the tokens that a limit counts.
+def read_songs(exchange: Exchange) -> None:
+    """Put the songs of the last user message into the exchange.
 
-    Raises ApiError 400 where that message is no songs document. OpenAI counts the larger of the prompt's
-    estimate and the most that the answer may have (platform.openai.com/docs/guides/rate-limits).
+    Raises ApiError 400 where that message is not a songs document.
     """
     messages = exchange.request.get("messages")
     try:
@@ -45,27 +43,51 @@ def read_songs(exchange: Exchange) -> int:
             '"title": "…", "artist": "…"}]}; set OPENAI_BASE_URL and OPENAI_API_KEY for a real model.',
             param="messages",
         )
-    answer_limit = exchange.request.get("max_completion_tokens") or exchange.request.get("max_tokens") or 0
-    return max(_prompt_tokens(exchange), answer_limit)
 
 
-def read_inputs(exchange: Exchange) -> int:
-    """Put the texts into the exchange, and return the tokens that a limit counts.
+def read_inputs(exchange: Exchange) -> None:
+    """Put the texts of an embedding request into the exchange.
 
     Raises ApiError 400 where there is no text, an empty one, or more than MAX_INPUTS.
     """
     inputs = exchange.request.get("input")
     texts = [inputs] if isinstance(inputs, str) else inputs
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        raise ApiError(400, "'$.input' is invalid: it must be a text or a list of texts, none of them empty.")
+        raise ApiError(400, "'$.input' is invalid: it must be a text or a list of texts that are not empty.")
     if len(texts) > MAX_INPUTS:
         raise ApiError(400, f"'$.input' is invalid: {len(texts)} texts are more than {MAX_INPUTS}.")
     exchange.inputs = texts
-    return sum(_tokens(text) for text in texts)
 
 
-def complete(exchange: Exchange) -> None:
-    """Answer a chat request honestly."""
+def read_service_tier(exchange: Exchange) -> None:
+    """Put the tier that is asked for into the exchange; raises ApiError 400 for an unknown one."""
+    asked = exchange.request.get("service_tier") or "auto"
+    if asked not in SERVICE_TIERS:
+        known = ", ".join(SERVICE_TIERS)
+        raise ApiError(400, f"Invalid value {asked!r}: choose among {known}.", param="service_tier")
+    exchange.service_tier = SERVICE_TIERS[asked]
+
+
+def answer_limit(request: dict[str, Any]) -> int:
+    """The most tokens that the answer may have; 0 where the request sets no limit.
+
+    Raises ApiError 400 for a limit that is not a positive whole number.
+    """
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = request.get(name)
+        if limit is None:
+            continue
+        if not isinstance(limit, int) or limit < 1:
+            raise ApiError(400, f"Invalid value for '{name}': must be a positive whole number.", param=name)
+        return limit
+    return 0
+
+
+def complete(exchange: Exchange, *, length: float = 1, cached_share: float = 0) -> None:
+    """Answer a chat request honestly; an answer longer than the request allows is cut, as OpenAI does it.
+
+    length: how many times as long as needed the answer is made by white space. cached_share: of the prompt.
+    """
     form, fields = _demanded_form(exchange.request)
     written = writer.write_pack([(song["title"], song["artist"]) for song in exchange.songs])
     entries = []
@@ -77,28 +99,41 @@ def complete(exchange: Exchange) -> None:
         songs: Any = [{"key": key, **entry} for key, entry in zip(keys, entries, strict=True)]
     else:
         songs = dict(zip(keys, entries, strict=True))
-    content = json.dumps({"songs": songs}, ensure_ascii=False)
-    prompt_tokens, completion_tokens = _prompt_tokens(exchange), _tokens(content)
+    content = _json({"songs": songs}, length)
+    limit = answer_limit(exchange.request)
+    is_cut = 0 < limit < _tokens(content)
+    if is_cut:
+        content = content[: limit * CHARACTERS_PER_TOKEN]
+    prompt_tokens = _prompt_tokens(exchange)
+    exchange.usage = Usage(prompt_tokens, int(prompt_tokens * cached_share), _tokens(content))
     exchange.body = {
+        **completion(exchange.request["model"], content, exchange.usage, "length" if is_cut else "stop"),
+        "service_tier": exchange.service_tier,
+        "system_fingerprint": SYSTEM_FINGERPRINT,
+    }
+
+
+def completion(model: str, content: str, usage: Usage, finish_reason: str = "stop") -> dict[str, Any]:
+    """The body of a chat answer in OpenAI's form."""
+    return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": exchange.request["model"],
+        "model": model,
         "choices": [
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": content, "refusal": None},
-                "finish_reason": "stop",
+                "finish_reason": finish_reason,
                 "logprobs": None,
             }
         ],
         "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         },
-        "system_fingerprint": SYSTEM_FINGERPRINT,
     }
 
 
@@ -111,6 +146,7 @@ def embed(exchange: Exchange, default_dimension: int) -> None:
     encoding_format = exchange.request.get("encoding_format", "float")
     vectors = writer.embed(exchange.inputs, dimensions)
     tokens = sum(_tokens(text) for text in exchange.inputs)
+    exchange.usage = Usage(tokens)
     exchange.body = {
         "object": "list",
         "model": exchange.request["model"],
@@ -157,6 +193,16 @@ def _text(message: dict[str, Any]) -> str:
     """A message's text, whether its content is a string or a list of parts."""
     content = message.get("content") or ""
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _json(document: dict[str, Any], length: float) -> str:
+    """The document as JSON, as many times as long as needed by white space after its commas."""
+    needed = json.dumps(document, ensure_ascii=False)
+    if length == 1:
+        return needed
+    commas = len(json.dumps(document, ensure_ascii=False, separators=(",  ", ": "))) - len(needed)
+    spaces = round(len(needed) * (length - 1) / commas)
+    return json.dumps(document, ensure_ascii=False, separators=(", " + " " * spaces, ": "))
 
 
 def _tokens(text: str) -> int:

@@ -1,9 +1,8 @@
-"""The stand-in endpoint: speaks the OpenAI wire over real HTTP, on loopback only.
+"""The stand-in endpoint: the simulated provider over real HTTP, on loopback only.
 
-Its texts come from writer.py and its vectors from the same small embedding model; nothing here is a language
-model, and every chat answer says so in its system_fingerprint. Run it with
-``python -m aboutness_local.endpoint --port 8400``. Below ``/v1`` it is the API; ``/control`` and
-``/requests`` let tests ask for faults and see what was received.
+Run it with ``python -m aboutness_local.endpoint --port 8400``. Below ``/v1`` it is OpenAI's API; through
+``/control`` tests ask for faults and limits, ``/requests`` and ``/billing`` say what was received and what it
+cost.
 """
 
 import argparse
@@ -12,28 +11,21 @@ import contextlib
 import json
 import socket
 import struct
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from aboutness_local import answers, writer
-from aboutness_local.exchange import ApiError, Exchange, Route, model_not_found
-from aboutness_local.fault_plan import Control, FaultPlan
-from aboutness_local.faults import Fault
-from aboutness_local.rate_limit import RateLimit
+from aboutness_local import writer
+from aboutness_local.control import Control
+from aboutness_local.exchange import ApiError, Exchange, Route
+from aboutness_local.loopback import HOST
+from aboutness_local.provider import MODELS, SimulatedProvider, authorize, known_model, model_entry
 
-HOST = "127.0.0.1"
 DEFAULT_DIMENSION = 1536
-MODELS = ("gpt-6-luna", "text-embedding-3-small")
-"""What GET /models lists: the models that are asked for by default. Any other name is accepted too."""
 
 MAX_BODY_BYTES = 64 * 2**20
-RECORDED_REQUESTS = 20_000
-"""GET /requests lists the latest of them; its counts are of all."""
 SECONDS_BETWEEN_LOOKS = 0.05
 """How often a hanging reply looks whether its client has left."""
 SECONDS_BETWEEN_BYTES = 0.01
@@ -41,8 +33,8 @@ SECONDS_BETWEEN_BYTES = 0.01
 
 
 def build_app(dimension: int = DEFAULT_DIMENSION) -> web.Application:
-    """The whole server; dimension is that of vectors whose request names none."""
-    stand_in = StandIn(dimension)
+    """The whole server; dimension: of vectors whose request asks for none."""
+    stand_in = StandIn(SimulatedProvider(dimension))
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_error_replies])
     app.router.add_post("/v1/chat/completions", stand_in.chat_completions)
     app.router.add_post("/v1/embeddings", stand_in.embeddings)
@@ -52,21 +44,21 @@ def build_app(dimension: int = DEFAULT_DIMENSION) -> web.Application:
     app.router.add_put("/control", stand_in.put_control)
     app.router.add_delete("/control", stand_in.delete_control)
     app.router.add_get("/requests", stand_in.received_requests)
+    app.router.add_get("/billing", stand_in.billing)
     app.on_startup.append(stand_in.load)
     app.on_shutdown.append(stand_in.release_hanging)
     return app
 
 
 class StandIn:
-    """The handlers, and what they share: the control in force and the record of what was received."""
+    """The handlers of one provider; they carry its replies, whole or broken."""
 
-    def __init__(self, dimension: int) -> None:
-        self._dimension = dimension
+    def __init__(self, provider: SimulatedProvider) -> None:
+        self._provider = provider
         self._shutting_down = asyncio.Event()
-        self._reset()
 
     async def load(self, app: web.Application) -> None:
-        """Load the model and the banks, so that no request waits for them."""
+        """Load the model and the phrase banks, so that no request waits for them."""
         writer.write("", "")
 
     async def release_hanging(self, app: web.Application) -> None:
@@ -75,95 +67,53 @@ class StandIn:
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions: the songs of the last user message, answered in the schema's form."""
-        return await self._serve(request, "chat", answers.complete)
+        return await self._serve(request, "chat")
 
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/embeddings: vectors of one text or of many."""
-        return await self._serve(request, "embeddings", self._embed)
+        return await self._serve(request, "embeddings")
 
     async def models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
-        _authorize(request)
-        return web.json_response({"object": "list", "data": [_model(name) for name in MODELS]})
+        authorize(_authorization(request))
+        return web.json_response({"object": "list", "data": [model_entry(name) for name in MODELS]})
 
     async def model(self, request: web.Request) -> web.Response:
         """GET /v1/models/{model}."""
-        _authorize(request)
-        return web.json_response(_model(_known_model(request.match_info["model"])))
+        authorize(_authorization(request))
+        return web.json_response(model_entry(known_model(request.match_info["model"])))
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /v1/health: answers as soon as the model is loaded; needs no key."""
         return web.json_response({"status": "ok"})
 
     async def put_control(self, request: web.Request) -> web.Response:
-        """PUT /control: behave so from now on; the record stays."""
+        """PUT /control: behave so from now on; the record and the bills stay."""
         try:
-            self._obey(Control.model_validate_json(await request.read()))
+            self._provider.obey(Control.model_validate_json(await request.read()))
         except ValidationError as error:
             raise ApiError(400, str(error)) from None
         return web.json_response({"status": "ok"})
 
     async def delete_control(self, request: web.Request) -> web.Response:
-        """DELETE /control: honest again, at once and without limits, with an empty record."""
-        self._reset()
+        """DELETE /control: honest again, immediate, unlimited and free, with an empty record and no bills."""
+        self._provider.reset()
         return web.json_response({"status": "ok"})
 
     async def received_requests(self, request: web.Request) -> web.Response:
         """GET /requests: what was received since the last DELETE /control, oldest first, and its counts."""
-        return web.json_response({"counts": self._counts, "requests": list(self._received)})
+        return web.json_response(self._provider.record())
 
-    def _reset(self) -> None:
-        self._received: deque[dict[str, Any]] = deque(maxlen=RECORDED_REQUESTS)
-        self._counts = {name: Counter[str]() for name in ("requests", "items", "faults", "statuses")}
-        self._obey(Control())
+    async def billing(self, request: web.Request) -> web.Response:
+        """GET /billing: what was billed since the last DELETE /control; see Billing.report."""
+        return web.json_response(self._provider.billing.report())
 
-    def _obey(self, control: Control) -> None:
-        self._plan = FaultPlan(control)
-        latency = control.latency_seconds
-        self._latency: dict[Route, float] = {"chat": latency.chat, "embeddings": latency.embeddings}
-        routes: tuple[Route, ...] = ("chat", "embeddings")
-        self._limits = {
-            route: RateLimit(control.requests_per_minute, control.tokens_per_minute) for route in routes
-        }
-
-    async def _serve(
-        self, request: web.Request, route: Route, answer: Callable[[Exchange], None]
-    ) -> web.StreamResponse:
-        exchange, fault, latency = Exchange(route), None, 0.0
-        try:
-            _authorize(request)
-            exchange.request = await _read_document(request)
-            _known_model(exchange.request.get("model"))
-            tokens = answers.read_songs(exchange) if route == "chat" else answers.read_inputs(exchange)
-            exchange.headers.update(self._limits[route].admit(tokens))
-            latency = self._latency[route]
-            answer(exchange)
-            fault = self._plan.choose(exchange)
-            if fault:
-                self._plan.inject(fault, exchange)
-        except ApiError as error:
-            exchange.fail(error)
-        self._record(exchange, fault)
-        await asyncio.sleep(latency)
+    async def _serve(self, request: web.Request, route: Route) -> web.StreamResponse:
+        exchange = self._provider.receive(route, _authorization(request), await request.read())
+        # The client may leave meanwhile: this handler goes on, as a provider does, and the answer is billed.
+        with self._provider.billing.working_on(exchange, self._provider.control.prices):
+            await asyncio.sleep(exchange.latency_seconds)
         return await self._deliver(request, exchange)
-
-    def _embed(self, exchange: Exchange) -> None:
-        answers.embed(exchange, self._dimension)
-
-    def _record(self, exchange: Exchange, fault: Fault | None) -> None:
-        status = None if exchange.delivery in ("reset", "hang") else exchange.status
-        entry: dict[str, Any] = {"route": exchange.route, "status": status, "fault": fault and fault.name}
-        if exchange.route == "chat":
-            entry["songs"] = [{"title": song["title"], "artist": song["artist"]} for song in exchange.songs]
-        else:
-            entry["inputs"] = len(exchange.inputs)
-        self._received.append(entry)
-        self._counts["requests"][exchange.route] += 1
-        self._counts["items"]["songs"] += len(exchange.songs)
-        self._counts["items"]["inputs"] += len(exchange.inputs)
-        self._counts["statuses"][str(status)] += 1
-        if fault:
-            self._counts["faults"][fault.name] += 1
 
     async def _deliver(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         is_html = isinstance(exchange.body, str)
@@ -220,35 +170,8 @@ async def _error_replies(
         return web.json_response(error.body, status=error.status)
 
 
-def _authorize(request: web.Request) -> None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme != "Bearer" or not key.strip():
-        message = "You didn't provide an API key. Send it in an Authorization header: Bearer YOUR_KEY."
-        raise ApiError(401, message, code="invalid_api_key")
-    if key == "wrong":
-        raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "stand-in"}
-
-
-def _known_model(name: Any) -> str:
-    if not isinstance(name, str) or not name:
-        raise ApiError(400, "you must provide a model parameter")
-    if name.startswith("missing-"):
-        raise model_not_found(name)
-    return name
-
-
-async def _read_document(request: web.Request) -> dict[str, Any]:
-    try:
-        document = json.loads(await request.read())
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise ApiError(400, "We could not parse the JSON body of your request.")
-    return document
+def _authorization(request: web.Request) -> str:
+    return request.headers.get("Authorization", "")
 
 
 async def _send_half(request: web.Request, whole: web.Response) -> None:
@@ -274,7 +197,7 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument(
-        "--dimension", type=int, default=DEFAULT_DIMENSION, help="of vectors whose request names none"
+        "--dimension", type=int, default=DEFAULT_DIMENSION, help="of vectors whose request asks for none"
     )
     arguments = parser.parse_args()
     web.run_app(

@@ -13,7 +13,7 @@ from typing import Self, TypedDict
 
 from aboutness_assets.domain.errors import AboutnessError
 from aboutness_local.lock import exclusive
-from aboutness_local.postgres import HOST, free_port
+from aboutness_local.loopback import HOST, free_port
 
 MODULE = "aboutness_local.endpoint"
 START_SECONDS = 60
@@ -91,7 +91,7 @@ class EndpointProcess:
     def _fingerprint(self) -> str:
         """Changes with whatever the endpoint is made of."""
         digest = hashlib.sha256(f"{sys.executable} {self._dimension}".encode())
-        for source in sorted(Path(__file__).parent.glob("*")):
+        for source in sorted(Path(__file__).parent.rglob("*")):
             if source.suffix in (".py", ".txt"):
                 digest.update(source.read_bytes())
         return digest.hexdigest()

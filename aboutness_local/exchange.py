@@ -1,4 +1,4 @@
-"""One request to the stand-in endpoint and the reply to it, before it becomes HTTP."""
+"""One request to the simulated provider and the reply to it, before it becomes HTTP."""
 
 import base64
 from dataclasses import dataclass, field
@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Route: TypeAlias = Literal["chat", "embeddings"]
+ROUTES: tuple[Route, ...] = ("chat", "embeddings")
+
+ServiceTier: TypeAlias = Literal["default", "flex"]
 
 Delivery: TypeAlias = Literal["whole", "reset", "reset_mid_body", "hang", "drip"]
-"""How the reply travels: whole; connection reset before or in the middle of the body; never; or in drops."""
+"""How the reply travels: whole; connection reset before or in the middle of the body; never; byte by byte."""
 
 
 class ApiError(Exception):
@@ -32,6 +35,15 @@ class ApiError(Exception):
         self.headers = headers or {}
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of the work behind an answer; cached_tokens are part of prompt_tokens."""
+
+    prompt_tokens: int
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
 @dataclass
 class Exchange:
     """A request and the honest reply to it, which a fault may alter before it is sent."""
@@ -48,6 +60,15 @@ class Exchange:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delivery: Delivery = "whole"
+    latency_seconds: float = 0
+    """Until the reply begins."""
+
+    usage: Usage | None = None
+    """The tokens of the work that was done for it, whatever the body says; None: no work."""
+    service_tier: ServiceTier = "default"
+    """The tier that the request is served at."""
+    fault: str | None = None
+    """The name of the fault that struck it."""
 
     def fail(self, error: ApiError) -> None:
         """Make the reply this error; headers set before stay."""
@@ -59,6 +80,13 @@ def model_not_found(model: str) -> ApiError:
     """OpenAI's 404 for an unknown model."""
     message = f"The model `{model}` does not exist or you do not have access to it."
     return ApiError(404, message, code="model_not_found")
+
+
+def rate_limit_reached(
+    message: str, exhausted: str = "requests", headers: dict[str, str] | None = None
+) -> ApiError:
+    """OpenAI's 429; exhausted is ``requests`` or ``tokens``."""
+    return ApiError(429, message, exhausted, code="rate_limit_exceeded", headers=headers)
 
 
 def encoded(vector: NDArray[np.float32], encoding_format: str) -> str | list[float]:

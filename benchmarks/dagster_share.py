@@ -24,7 +24,7 @@ LOADS = (
     Load(
         "5,000 requests a minute",
         {
-            "chat": {"latency_median": 4.0, "latency_sigma": 0.5, "requests_per_minute": 5000},
+            "chat": {"latency_median": 4.0, "latency_sigma": 0.5, "limits": {"requests_per_minute": 5000}},
             "embeddings": {"latency_median": 0.25, "latency_sigma": 0.5},
         },
         target=0.10,

@@ -4,7 +4,7 @@ import time
 from email.utils import formatdate
 from random import Random
 
-from aboutness_local.exchange import ApiError, Exchange, model_not_found
+from aboutness_local.exchange import ApiError, Exchange, model_not_found, rate_limit_reached
 from aboutness_local.faults.registry import fault
 
 # Rate limits.
@@ -30,7 +30,7 @@ def http_429_retry_after_ms(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat", "embeddings")
 def http_429_retry_after_date(exchange: Exchange, rng: Random) -> None:
-    """A rate limit that asks to wait until an HTTP date, one to two seconds from now: dates know no less."""
+    """A rate limit that asks to wait until an HTTP date, one to two seconds from now."""
     raise _rate_limited({"retry-after": formatdate(time.time() + 2, usegmt=True)})
 
 
@@ -40,12 +40,12 @@ def http_429_retry_after_absurd(exchange: Exchange, rng: Random) -> None:
     raise _rate_limited({"retry-after": "31536000"})
 
 
-# What no request will survive until a person mends it.
+# What fails every request until a person fixes it.
 
 
 @fault("chat", "embeddings")
 def insufficient_quota(exchange: Exchange, rng: Random) -> None:
-    """A 429 that no waiting cures: the account has no credit."""
+    """A 429 that no waiting helps: the account has no credit."""
     message = "You exceeded your current quota, please check your plan and billing details."
     raise ApiError(429, message, "insufficient_quota", code="insufficient_quota")
 
@@ -58,14 +58,14 @@ def http_401(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat", "embeddings")
 def http_403(exchange: Exchange, rng: Random) -> None:
-    """A key that has not the right to ask this."""
+    """A key without the permission to ask this."""
     message = "Country, region, or territory not supported"
     raise ApiError(403, message, "request_forbidden", code="unsupported_country_region_territory")
 
 
 @fault("chat", "embeddings")
 def http_404_model(exchange: Exchange, rng: Random) -> None:
-    """A model that does not exist, or no longer."""
+    """A model that does not exist, or no longer does."""
     raise model_not_found(str(exchange.request.get("model")))
 
 
@@ -74,13 +74,13 @@ def http_404_model(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat", "embeddings")
 def http_400(exchange: Exchange, rng: Random) -> None:
-    """A request refused for good."""
-    raise ApiError(400, "Your request was rejected by the stand-in endpoint, as a test asked for.")
+    """A request that is refused every time."""
+    raise ApiError(400, "Your request was rejected by the stand-in endpoint, as a test asked.")
 
 
 @fault("chat", applies=lambda exchange: _response_format(exchange) == "json_schema")
 def http_400_response_format(exchange: Exchange, rng: Random) -> None:
-    """An endpoint that knows no json_schema."""
+    """An endpoint without json_schema."""
     message = "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
     raise ApiError(400, message, param="response_format")
 
@@ -103,7 +103,7 @@ def http_503(exchange: Exchange, rng: Random) -> None:
     raise ApiError(503, "The engine is currently overloaded, please try again later.", "server_error")
 
 
-# Broken deliveries.
+# Broken deliveries. The answer was produced before its delivery broke, so it is billed.
 
 
 @fault("chat", "embeddings")
@@ -126,7 +126,7 @@ def hang(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat", "embeddings")
 def slow_drip(exchange: Exchange, rng: Random) -> None:
-    """The body comes a byte now and then, so that no time-out between two bytes ever strikes."""
+    """The body comes byte by byte, so that no time-out between two bytes ever strikes."""
     exchange.delivery = "drip"
 
 
@@ -137,13 +137,7 @@ def html_instead_of_json(exchange: Exchange, rng: Random) -> None:
 
 
 def _rate_limited(headers: dict[str, str] | None = None) -> ApiError:
-    return ApiError(
-        429,
-        "Rate limit reached. Please try again later.",
-        "requests",
-        code="rate_limit_exceeded",
-        headers=headers,
-    )
+    return rate_limit_reached("Rate limit reached. Please try again later.", headers=headers)
 
 
 def _response_format(exchange: Exchange) -> str | None:

@@ -8,18 +8,17 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
 from typing import Any, cast
 
 import orjson
 
+from aboutness_local.answers import CHARACTERS_PER_TOKEN, completion
+from aboutness_local.exchange import ApiError, Usage, rate_limit_reached
+from aboutness_local.provider import MODELS, model_entry
+from aboutness_local.rate_limit import RateLimiter
 from benchmarks.endpoint.answers import MODEL_DIMENSION, TOKENS_PER_SONG, entry, vector
 from benchmarks.endpoint.control import Control
 from benchmarks.endpoint.counts import Counts
-from benchmarks.endpoint.limits import RateLimit
-
-MODELS = ("gpt-6-luna", "text-embedding-3-small")
-CHARACTERS_PER_TOKEN = 4
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
@@ -30,15 +29,15 @@ class Route:
 
     def __init__(self) -> None:
         self.control = Control()
-        self.limit = RateLimit()
+        self.limiter = RateLimiter(self.control.limits)
         self.counts = Counts(time.monotonic())
         self.in_flight = 0
         self._random = random.Random(1)
 
     def behave(self, control: Control) -> None:
-        """Behave so from now on."""
+        """Behave so from now on; what is used of the limits stays used."""
         self.control = control
-        self.limit.set(control, time.monotonic())
+        self.limiter.change(control.limits)
 
     def latency(self) -> float:
         """Seconds until the next answer leaves."""
@@ -49,11 +48,10 @@ class Route:
 
     def report(self) -> dict[str, Any]:
         """The counts since they were last cleared, what is in flight, what the limits would now let pass."""
-        now = time.monotonic()
         return {
-            **self.counts.report(now),
+            **self.counts.report(time.monotonic()),
             "in_flight": self.in_flight,
-            "remaining": self.limit.remaining(now),
+            "remaining": self.limiter.remaining(),
         }
 
 
@@ -62,7 +60,6 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.routes = {"chat": Route(), "embeddings": Route()}
-        self._created = int(time.time())
 
     def answer(self, connection: Connection, method: bytes, path: bytes, body: bytes) -> None:
         """Answer one request on its connection, now or later."""
@@ -71,60 +68,49 @@ class Endpoint:
         elif path == b"/v1/embeddings":
             self._embeddings(connection, orjson.loads(body))
         elif path == b"/v1/models":
-            models = [{"id": name, "object": "model", "owned_by": "benchmark"} for name in MODELS]
+            models = [model_entry(name) for name in MODELS]
             connection.send_json(200, {"object": "list", "data": models})
         elif path == b"/health":
             connection.send_json(200, {})
         elif path == b"/control":
-            self._control({} if method == b"DELETE" else orjson.loads(body), anew=method == b"DELETE")
-            connection.send_json(200, {name: asdict(route.control) for name, route in self.routes.items()})
+            if method == b"DELETE":
+                self._reset()
+            else:
+                self._control(orjson.loads(body))
+            controls = {name: route.control.model_dump() for name, route in self.routes.items()}
+            connection.send_json(200, controls)
         elif path == b"/stats":
             if method == b"DELETE":
                 for route in self.routes.values():
                     route.counts = Counts(time.monotonic())
             connection.send_json(200, {name: route.report() for name, route in self.routes.items()})
         else:
-            connection.send_json(404, _error(f"There is no {path.decode()}.", "invalid_request_error"))
+            connection.send_json(404, ApiError(404, f"There is no {path.decode()}.").body)
 
-    def _control(self, given: dict[str, dict[str, Any]], *, anew: bool) -> None:
+    def _reset(self) -> None:
+        for route in self.routes.values():
+            route.control = Control()
+            route.limiter = RateLimiter(route.control.limits)
+
+    def _control(self, given: dict[str, dict[str, Any]]) -> None:
         for name, route in self.routes.items():
-            if anew:
-                route.behave(Control())
-                route.limit = RateLimit()
-            elif name in given:
-                route.behave(replace(route.control, **given[name]))
+            if name in given:
+                route.behave(Control.model_validate({**route.control.model_dump(), **given[name]}))
 
     def _chat(self, connection: Connection, received: bytes) -> None:
         request = orjson.loads(received)
         songs = _songs_in(request["messages"][-1]["content"])
         prompt = len(received) // CHARACTERS_PER_TOKEN + 1
-        completion = TOKENS_PER_SONG * len(songs) or 1
+        completion_tokens = TOKENS_PER_SONG * len(songs) or 1
         route = self.routes["chat"]
         allowed = request.get("max_completion_tokens") or request.get("max_tokens") or 0
-        counted = prompt + completion if route.control.counts == "usage" else max(prompt, allowed)
+        limits = route.control.limits
+        counted = limits.count_tokens(prompt=prompt, answer_limit=allowed, completion=completion_tokens)
 
         def body() -> list[bytes]:
             content = orjson.dumps({"songs": {song["key"]: entry(song) for song in songs}}).decode()
-            message = {"role": "assistant", "content": content, "refusal": None}
-            return [
-                orjson.dumps(
-                    {
-                        "id": "chatcmpl-benchmark",
-                        "object": "chat.completion",
-                        "created": self._created,
-                        "model": request["model"],
-                        "choices": [
-                            {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-                        ],
-                        "usage": {
-                            "prompt_tokens": prompt,
-                            "completion_tokens": completion,
-                            "total_tokens": prompt + completion,
-                            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-                        },
-                    }
-                )
-            ]
+            usage = Usage(prompt, completion_tokens=completion_tokens)
+            return [orjson.dumps(completion(request["model"], content, usage))]
 
         _admit(route, connection, counted, len(songs), body)
 
@@ -151,23 +137,17 @@ class Endpoint:
 
 
 def _admit(
-    route: Route, connection: Connection, tokens: float, items: int, body: Callable[[], list[bytes]]
+    route: Route, connection: Connection, tokens: int, items: int, body: Callable[[], list[bytes]]
 ) -> None:
-    """Answer after the latency what the limits let pass, and the rest with a 429 at once.
+    """Answer after the latency what the limits let pass, and the rest with a 429 immediately.
 
     The headers say how things stood when the request came in: that is when a provider decides.
     """
-    now = time.monotonic()
-    wait, lacking = route.limit.admit(tokens, now)
-    route.counts.add(now, items, tokens, admitted=not wait)
-    headers = route.limit.headers(now, wait)
-    if wait:
-        said = f" Please try again in {wait:.3f}s." if route.control.retry_after else ""
-        connection.send_json(
-            429,
-            _error(f"Rate limit reached on {lacking} per min.{said}", lacking, "rate_limit_exceeded"),
-            headers,
-        )
+    decision = route.limiter.admit(tokens)
+    route.counts.add(time.monotonic(), items, tokens, admitted=decision.admitted)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in decision.headers.items())
+    if not decision.admitted:
+        connection.send_json(429, rate_limit_reached(decision.message, decision.exhausted).body, headers)
         return
     route.in_flight += 1
 
@@ -182,17 +162,13 @@ def _admit(
 
 
 def _songs_in(content: str | list[dict[str, str]]) -> list[dict[str, Any]]:
-    """The songs that a user's message asks for; none where it is something else (a client's first probe)."""
+    """The songs that a user's message asks for; [] where it is something else (a client's first probe)."""
     text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
     try:
         songs: list[dict[str, Any]] = orjson.loads(text[text.index('{"songs"') :])["songs"]
     except ValueError:
         return []
     return songs
-
-
-def _error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 class Connection(asyncio.Protocol):
@@ -222,7 +198,7 @@ class Connection(asyncio.Protocol):
             try:
                 self._endpoint.answer(self, method, path, body)
             except (LookupError, TypeError, ValueError) as wrong:
-                self.send_json(400, _error(repr(wrong), "invalid_request_error"))
+                self.send_json(400, ApiError(400, repr(wrong)).body)
 
     def send_json(self, status: int, body: object, headers: str = "") -> None:
         """Send an answer."""

@@ -49,21 +49,17 @@ class Cell:
             "retry_after": self.headers,
             "algorithm": self.algorithm,
             "starts_at": STARTS_AT[self.headers],
+            "requests_per_minute": self.requests_per_minute * factor,
+        }
+        chat = {
+            **both,
+            "tokens_per_minute": self.tokens_per_minute * factor,
+            "counts": self.counts,
+            "other_users_share": self.other_users_share,
         }
         return {
-            "chat": {
-                **CHAT_LATENCY,
-                **both,
-                "requests_per_minute": self.requests_per_minute * factor,
-                "tokens_per_minute": self.tokens_per_minute * factor,
-                "counts": self.counts,
-                "other_users_share": self.other_users_share,
-            },
-            "embeddings": {
-                **EMBEDDING_LATENCY,
-                **both,
-                "requests_per_minute": self.requests_per_minute * factor,
-            },
+            "chat": {**CHAT_LATENCY, "limits": chat},
+            "embeddings": {**EMBEDDING_LATENCY, "limits": both},
         }
 
 

@@ -92,7 +92,7 @@ def test_a_token_limit_is_used_whether_the_provider_counts_answers_or_not(
         provider = Provider(
             requests_per_minute=5000,
             tokens_per_minute=1_300_000,
-            counts_answers=counts_answers,
+            counts="usage" if counts_answers else "prompt",
             starts_at=starts_at,
         )
         began = now()
@@ -107,7 +107,8 @@ def test_a_token_limit_is_used_whether_the_provider_counts_answers_or_not(
 @pytest.mark.parametrize("starts_at", [0.1, 1])
 def test_what_others_use_of_the_same_key_is_left_to_them(url: str, starts_at: float) -> None:
     async def test(throttles: list[Throttle]) -> None:
-        provider, began = Provider(requests_per_minute=5000, others=0.4, starts_at=starts_at), now()
+        provider = Provider(requests_per_minute=5000, other_users_share=0.4, starts_at=starts_at)
+        began = now()
         await ask_for(260, provider, throttles)
         assert provider.rate(began + 200, began + 260) == pytest.approx(0.6 * 5000 / 60, rel=0.03)
         assert provider.share_refused() < 0.005

@@ -11,10 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from aboutness_assets.limits.headers import retry_after
+from aboutness_local.control import Control
 from aboutness_local.exchange import ApiError, Exchange, Route, decoded, encoded
-from aboutness_local.fault_plan import Control, FaultPlan
+from aboutness_local.fault_plan import FaultPlan
 from aboutness_local.faults import FAULTS
-from aboutness_local.rate_limit import RateLimit, duration
 
 
 def chat_exchange(number_of_songs: int = 3, form: str = "object") -> Exchange:
@@ -31,9 +31,19 @@ def chat_exchange(number_of_songs: int = 3, form: str = "object") -> Exchange:
     }
     answer: Any = entries if form == "object" else [{"key": key, **entry} for key, entry in entries.items()]
     message = {"content": json.dumps({"songs": answer}), "refusal": None}
-    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
-    request = {"model": "m", "response_format": {"type": "json_schema"}}
-    return Exchange("chat", request=request, songs=songs, body=body)
+    usage = {
+        "prompt_tokens": 90,
+        "completion_tokens": 30,
+        "total_tokens": 120,
+        "prompt_tokens_details": {"cached_tokens": 40},
+    }
+    body = {
+        "choices": [{"message": message, "finish_reason": "stop"}],
+        "usage": usage,
+        "service_tier": "flex",
+    }
+    request = {"model": "m", "response_format": {"type": "json_schema"}, "service_tier": "flex"}
+    return Exchange("chat", request=request, songs=songs, body=body, service_tier="flex")
 
 
 def embedding_exchange(number_of_texts: int = 3) -> Exchange:
@@ -41,7 +51,8 @@ def embedding_exchange(number_of_texts: int = 3) -> Exchange:
     data = [{"index": n, "embedding": encoded(vector, "base64")} for n, vector in enumerate(vectors)]
     request = {"model": "m", "encoding_format": "base64"}
     inputs = [f"text {n}" for n in range(number_of_texts)]
-    return Exchange("embeddings", request=request, inputs=inputs, body={"data": data})
+    body = {"data": data, "usage": {"prompt_tokens": 9, "total_tokens": 9}}
+    return Exchange("embeddings", request=request, inputs=inputs, body=body)
 
 
 def struck(name: str, exchange: Exchange, seed: int = 1) -> Exchange:
@@ -63,6 +74,11 @@ def data_of(exchange: Exchange) -> list[dict[str, Any]]:
     assert isinstance(exchange.body, dict)
     data: list[dict[str, Any]] = exchange.body["data"]
     return data
+
+
+def usage_of(exchange: Exchange) -> Any:
+    assert isinstance(exchange.body, dict)
+    return exchange.body.get("usage")
 
 
 def names(plan: FaultPlan, requests: int, route: Route = "chat") -> list[str | None]:
@@ -137,6 +153,9 @@ def test_response_format_is_refused_only_where_it_asks_for_a_schema() -> None:
         {"poison": {"Title": "embedding_nan"}},
         {"chat": {"probabilities": {"http_500": 0.6, "http_502": 0.6}}},
         {"latency_seconds": {"chat": -1}},
+        {"limits": {"requests_per_minute": -1}},
+        {"prices": {"chat": {"input": -1}}},
+        {"refused_parameters": ["model"]},
         {"unknown": 1},
     ],
 )
@@ -282,38 +301,43 @@ def test_exactly_one_vector_is_broken(name: str, broken: Any) -> None:
     assert sum(bool(broken(decoded(item["embedding"]))) for item in data) == 1
 
 
-def test_a_rate_limit_refuses_what_is_too_much_and_says_when_to_come_back() -> None:
-    now = 0.0
-    limit = RateLimit(requests_per_minute=2, tokens_per_minute=0, clock=lambda: now)
-    assert limit.admit(10) == {
-        "x-ratelimit-limit-requests": "2",
-        "x-ratelimit-remaining-requests": "1",
-        "x-ratelimit-reset-requests": "30s",
-    }
-    limit.admit(10)
-    with pytest.raises(ApiError) as refused:
-        limit.admit(10)
-    assert refused.value.status == 429
-    assert refused.value.headers["retry-after-ms"] == "30000"
-    assert refused.value.headers["x-ratelimit-reset-requests"] == "1m0s"
-    now = 30.0
-    limit.admit(10)
-
-
-def test_a_refused_request_takes_from_neither_limit() -> None:
-    now = 0.0
-    limit = RateLimit(requests_per_minute=10, tokens_per_minute=600, clock=lambda: now)
-    limit.admit(500)
-    with pytest.raises(ApiError) as refused:
-        limit.admit(200)
-    assert refused.value.headers["retry-after-ms"] == "10000"
-    assert refused.value.headers["x-ratelimit-remaining-requests"] == "9"
-    now = 10.0
-    assert limit.admit(200)["x-ratelimit-remaining-tokens"] == "0"
+@pytest.mark.parametrize("make", [chat_exchange, embedding_exchange])
+def test_usage_is_missing_in_either_form(make: Callable[[], Exchange]) -> None:
+    struck_ones = [struck("usage_missing", make(), seed) for seed in range(20)]
+    assert {usage_of(exchange) for exchange in struck_ones} == {None}
+    bodies = [exchange.body for exchange in struck_ones]
+    assert {isinstance(body, dict) and "usage" in body for body in bodies} == {False, True}
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0ms"), (0.012, "12ms"), (1.5, "1.5s"), (360, "6m0s"), (61.25, "1m1.25s")]
+    ("name", "untrue"),
+    [
+        ("usage_zero", lambda count: count == 0),
+        ("usage_negative", lambda count: count < 0),
+        ("usage_absurd", lambda count: count > 1e9),
+    ],
 )
-def test_durations_are_written_as_openai_writes_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_usage_is_untrue_in_every_count(name: str, untrue: Callable[[int], bool]) -> None:
+    usage = usage_of(struck(name, chat_exchange()))
+    counts = [*usage.values(), usage["prompt_tokens_details"]["cached_tokens"]]
+    assert [untrue(count) for count in counts if isinstance(count, int)] == [True] * 4
+    assert all(untrue(count) for count in usage_of(struck(name, embedding_exchange())).values())
+
+
+def test_more_tokens_are_cached_than_there_were() -> None:
+    usage = usage_of(struck("usage_cached_above_prompt", chat_exchange()))
+    assert usage["prompt_tokens_details"]["cached_tokens"] > usage["prompt_tokens"] == 90
+
+
+def test_flex_that_is_unavailable_is_a_429_that_names_no_time_and_no_rate_limit() -> None:
+    with pytest.raises(ApiError) as refused:
+        struck("flex_unavailable", chat_exchange())
+    assert (refused.value.status, refused.value.headers) == (429, {})
+    assert refused.value.body["error"]["code"] == "resource_unavailable"
+
+
+def test_flex_faults_strike_only_requests_for_flex() -> None:
+    exchange = chat_exchange()
+    del exchange.request["service_tier"]
+    assert not FAULTS["flex_unavailable"].applies(exchange)
+    assert not FAULTS["flex_served_as_default"].applies(exchange)
