@@ -1,6 +1,6 @@
 """What Postgres said, as a log and a person may see it; no SQL and no connections."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ def postgres_message(error: psycopg.Error) -> str:
 
 
 @contextmanager
-def database_errors_as_sentences(what_failed: str, what_to_do: str) -> Iterator[None]:
+def database_errors_as_sentences(what_failed: str, what_to_do: str) -> Generator[None, None, None]:
     """Turn a psycopg error of the body, which may await, into "{what_failed}: {its message}. {what_to_do}".
 
     Raises FatalError with the psycopg error as its cause.

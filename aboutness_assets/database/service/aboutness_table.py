@@ -158,9 +158,9 @@ class AboutnessTable:
                 wait = self.retry.first_wait_seconds * 2 ** (attempt - 1)
                 if attempt >= self.retry.attempts or now + wait > deadline:
                     raise FatalError(
-                        f"The service's Postgres (DATABASE_URL) did not take rows in {attempt} attempts: "
-                        f"{postgres_message(lost)}. The answers are kept; run the partition again when it is "
-                        "back."
+                        f"The service's Postgres (DATABASE_URL) did not take rows (attempt {attempt}, the "
+                        f"last): {postgres_message(lost)}. The answers are kept; run the partition again "
+                        "when it is back."
                     ) from lost
                 log.warning("Inserting failed (%s); next attempt in %.0f s.", postgres_message(lost), wait)
             except psycopg.Error as fault:

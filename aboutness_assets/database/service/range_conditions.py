@@ -1,7 +1,6 @@
 """SQL conditions that a song id lies in a range. Only Postgres compares ids, as its columns do it."""
 
 from collections.abc import Sequence
-from typing import LiteralString
 
 from psycopg import sql
 
@@ -15,7 +14,7 @@ def within(song_id_ranges: Sequence[SongIdRange]) -> sql.Composed:
     conditions = []
     for song_id_range in song_id_ranges:
         ends = [(comparison, sql.Literal(bound)) for comparison, bound in _ends(song_id_range)]
-        conditions.append(_condition("song_id", song_id_range.id_type, ends))
+        conditions.append(_condition(sql.SQL("song_id"), song_id_range.id_type, ends))
     return sql.SQL("({})").format(sql.SQL(" or ").join(conditions))
 
 
@@ -24,24 +23,23 @@ def within_after(song_id_range: SongIdRange, after: SongId | None) -> tuple[sql.
     ends = _ends(song_id_range, after)
     placeholders = [(comparison, sql.Placeholder(f"end_{n}")) for n, (comparison, _) in enumerate(ends)]
     parameters = {f"end_{n}": bound for n, (_, bound) in enumerate(ends)}
-    return _condition("s.song_id", song_id_range.id_type, placeholders), parameters
+    return _condition(sql.SQL("s.song_id"), song_id_range.id_type, placeholders), parameters
 
 
-def _ends(song_id_range: SongIdRange, after: SongId | None = None) -> list[tuple[LiteralString, SongId]]:
+def _ends(song_id_range: SongIdRange, after: SongId | None = None) -> list[tuple[sql.SQL, SongId]]:
     """What ``song_id`` has to be compared with; an open end is left out."""
-    ends: list[tuple[LiteralString, SongId | None]] = [
-        (">=", song_id_range.lower) if after is None else (">", after),
-        ("<=" if song_id_range.id_type == "integer" else "<", song_id_range.upper),
+    ends: list[tuple[sql.SQL, SongId | None]] = [
+        (sql.SQL(">="), song_id_range.lower) if after is None else (sql.SQL(">"), after),
+        (sql.SQL("<=") if song_id_range.id_type == "integer" else sql.SQL("<"), song_id_range.upper),
     ]
     return [(comparison, bound) for comparison, bound in ends if bound is not None]
 
 
 def _condition(
-    column: LiteralString, id_type: IdType, ends: Sequence[tuple[LiteralString, sql.Composable]]
+    column: sql.SQL, id_type: IdType, ends: Sequence[tuple[sql.SQL, sql.Composable]]
 ) -> sql.Composed:
     # A range without ends must not meet the ids that an outer join left null.
-    conditions = [sql.SQL("{} is not null").format(sql.SQL(column))]
+    conditions = [sql.SQL("{} is not null").format(column)]
     for comparison, bound in ends:
-        compared = sql.SQL("{} {} {}::{}")
-        conditions.append(compared.format(sql.SQL(column), sql.SQL(comparison), bound, CASTS[id_type]))
+        conditions.append(sql.SQL("{} {} {}::{}").format(column, comparison, bound, CASTS[id_type]))
     return sql.SQL(" and ").join(conditions)
