@@ -303,6 +303,17 @@ async def test_a_trigger_that_refuses_a_row_fails_that_song_alone(make_service: 
     ]
 
 
+async def test_a_transaction_with_a_refused_row_is_halved(make_service: MakeService) -> None:
+    service = make_service()
+    arrange(service, "alter table song_aboutness add constraint not_9 check (song_id <> 9)")
+
+    inserted = await insert(service, [row(number) for number in range(64)])
+
+    assert (inserted.written, causes(inserted)) == (63, {9: "insert"})
+    # 32, 16, 8, 4, 2 and 1 rows at once.
+    assert look(service, "select count(distinct xmin::text) from song_aboutness") == [(6,)]
+
+
 async def test_no_rows_are_no_trouble(make_service: MakeService) -> None:
     assert await insert(make_service(), []) == Inserted()
 

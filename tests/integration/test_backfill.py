@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from aboutness_assets.acceptance.verdicts import Verdict
+from aboutness_assets.database.service.catalogue import PAGE_SIZE
 from aboutness_assets.pipeline import runs
 from aboutness_assets.pipeline.runs import Run
 from tests.support.backfills import (
@@ -193,15 +194,13 @@ async def test_only_the_songs_of_the_range_are_asked_for(
     assert report.songs_in_range == 10
 
 
-async def test_pages_are_smaller_than_the_range(
-    make_service: MakeService, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("aboutness_assets.database.service.catalogue.pages_without_row.__defaults__", (7,))
-    backfills = Backfills(make_service(songs=sample_songs(40)), stand_in)
+async def test_a_range_of_more_songs_than_a_page(make_service: MakeService, stand_in: StandIn) -> None:
+    songs = PAGE_SIZE + 7
+    backfills = Backfills(make_service(songs=sample_songs(songs)), stand_in)
 
     await backfills.fill()
 
-    assert len(backfills.rows()) == 40
+    assert len(backfills.rows()) == songs
     assert set(backfills.times_asked().values()) == {1}
 
 

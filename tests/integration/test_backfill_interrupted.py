@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from aboutness_assets.database.service import aboutness_table
 from aboutness_assets.domain.errors import FatalError
 from tests.support.backfills import DEADLINE_SECONDS, Backfills, sample_songs, valid, wait_until
 from tests.support.service_database import ServiceDatabase
@@ -163,9 +162,8 @@ def cut_off(url: str) -> None:
 
 
 async def test_rows_are_inserted_when_the_services_postgres_is_back(
-    make_service: MakeService, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_service: MakeService, stand_in: StandIn
 ) -> None:
-    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
     backfills = Backfills(make_service(songs=sample_songs(30)), stand_in)
     stand_in.control({"latency_seconds": {"embeddings": 0.3}})
     run = asyncio.create_task(backfills.fill())

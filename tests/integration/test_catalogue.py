@@ -189,7 +189,7 @@ async def test_ranges_yield_every_song_once_in_the_order_of_the_column(
 
 
 @pytest.mark.parametrize(("column_type", "collation"), KINDS)
-async def test_songs_that_come_later_lie_in_exactly_one_range_and_laying_again_only_adds(
+async def test_songs_that_come_later_lie_in_exactly_one_range_and_no_key_is_changed(
     open_catalogue: OpenCatalogue, column_type: str, collation: str | None
 ) -> None:
     catalogue = await open_catalogue(column_type, collation)
@@ -204,7 +204,7 @@ async def test_songs_that_come_later_lie_in_exactly_one_range_and_laying_again_o
 
 
 @pytest.mark.parametrize("column_type", ["integer", "bigint", "text", "uuid"])
-async def test_an_empty_catalogue_lays_nothing(open_catalogue: OpenCatalogue, column_type: str) -> None:
+async def test_an_empty_catalogue_needs_no_range(open_catalogue: OpenCatalogue, column_type: str) -> None:
     catalogue = await open_catalogue(column_type)
     assert await catalogue.new_keys() == []
     assert await catalogue.new_keys([":" if catalogue.id_type != "integer" else "000000001-000000010"]) == []
@@ -245,7 +245,9 @@ async def test_the_ends_of_bigint_and_negative_ids_are_ids_like_others(open_cata
         assert await catalogue.new_keys(keys) == []
 
 
-async def test_one_hand_made_range_over_all_ids_leaves_nothing_to_lay(open_catalogue: OpenCatalogue) -> None:
+async def test_beside_one_hand_made_range_over_all_ids_no_other_is_needed(
+    open_catalogue: OpenCatalogue,
+) -> None:
     catalogue = await open_catalogue("bigint")
     catalogue.add_songs([1, 2, 3])
     assert await catalogue.new_keys([SongIdRange("integer", SMALLEST_ID, LARGEST_ID).key]) == []
@@ -543,7 +545,7 @@ async def test_a_service_that_does_not_answer_is_a_fault_that_shows_no_password(
     assert "s3cret" not in str(caught.value.__cause__)
 
 
-async def test_the_whole_catalogue_is_laid_and_read(open_catalogue: OpenCatalogue) -> None:
+async def test_the_whole_catalogue_is_cut_into_ranges_and_read(open_catalogue: OpenCatalogue) -> None:
     if not CATALOGUE.exists():
         pytest.skip(f"{CATALOGUE.name} is not beside this repository, in ../shared/data")
     catalogue = await open_catalogue("integer")

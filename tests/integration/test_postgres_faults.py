@@ -24,10 +24,11 @@ from psycopg_pool import AsyncConnectionPool
 from aboutness_assets.database.operations import connection as operations_module
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.journal import Journal
-from aboutness_assets.database.service import aboutness_table
+from aboutness_assets.database.service.aboutness_table import InsertRetry, read_table
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Song
+from aboutness_assets.pipeline import runs
 from aboutness_local.postgres import EmbeddedPostgres
 from tests.support.backfills import Backfills, wait_until
 from tests.support.kills import Accounts, Campaign, Forks, waiting_sessions
@@ -179,6 +180,12 @@ async def test_many_strikes_of_every_kind(
     await hold(campaign, f"{where} Postgres struck at random", reliability_result, STRIKES_OF_A_SOAK)
 
 
+def retry_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let inserts be tried again after hundredths of a second instead of seconds."""
+    retry = InsertRetry(first_wait_seconds=0.01)
+    monkeypatch.setattr(runs, "read_table", partial(read_table, retry=retry))
+
+
 async def test_a_run_that_loses_its_lock_stops_and_leaves_the_range_to_the_next(
     begin_campaign: BeginCampaign, reliability_result: Tell
 ) -> None:
@@ -212,7 +219,7 @@ async def test_a_postgres_that_stays_away(
     where: str,
 ) -> None:
     monkeypatch.setattr(operations_module, "RETRY_SECONDS", 1.0)
-    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
+    retry_soon(monkeypatch)
     apart, number = WHERE[where]
     campaign = await begin_campaign(apart=apart)
     run = asyncio.create_task(
@@ -288,7 +295,7 @@ async def test_rows_for_which_the_disk_has_no_room(
     reliability_result: Tell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
+    retry_soon(monkeypatch)
     campaign = await begin_campaign(apart=False)
     with full(campaign.backfills.service.admin_url, "song_aboutness", small_disk):
         campaign.note_end(*await campaign.attempt())
