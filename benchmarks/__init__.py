@@ -1,1 +1,1 @@
-"""Benchmarks: ratios, measured side by side in one run against an endpoint of their own (bin/benchmark)."""
+"""Benchmarks: ratios, measured side by side in one run against an endpoint of their own."""

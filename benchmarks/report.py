@@ -41,7 +41,7 @@ def record(result: Result, order: Sequence[str], directory: Path = RESULTS) -> N
 
 def markdown(sections: dict[str, Any]) -> str:
     """The page of all sections of results.json."""
-    lines = ["# Benchmarks", "", "Written by `bin/benchmark`; `results.json` holds everything measured.", ""]
+    lines = ["# Benchmarks", "", "Written by `make benchmark`; `results.json` holds everything measured.", ""]
     for section in sections.values():
         lines += [f"## {section['title']}", "", section["summary"], ""]
         for plot in section["plots"]:

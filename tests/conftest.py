@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from aboutness_assets.database.operations.connection import Operations
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from tests.support.stand_in import StandIn
 
 _throttle_numbers = count(1)
+
+# No deadline for one example: how long it takes depends on what else the machine does.
+settings.register_profile("without deadline", deadline=None, print_blob=True)
+settings.load_profile("without deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,6 @@
 """Makes docs/reliability.md of the results that the suites wrote with --reliability-results.
 
-usage: python tests/reliability_report.py RESULTS... > docs/reliability.md
+usage: python -m tools.reliability_report RESULTS... > docs/reliability.md
 
 Exits with 1 where a song was lost, mixed up by a lie that is to be seen, or paid for twice.
 """
@@ -22,7 +22,7 @@ Result = dict[str, Any]
 INTRODUCTION = """\
 # Reliability
 
-Made by `bin/reliability` from the results of the test suites; not written by hand.
+Written by `make reliability` from the results of the test suites.
 
 Each trial fills a range of real Postgres rows from the stand-in endpoint over real HTTP, first under a fault,
 then honestly. The stand-in's writer is deterministic, so the table alone shows whose texts a row bears.

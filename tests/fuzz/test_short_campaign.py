@@ -1,4 +1,4 @@
-"""A short campaign of the fuzzer; bin/fuzz is the long one."""
+"""A short campaign of the fuzzer; `make fuzz` is the long one."""
 
 import subprocess
 import sys
