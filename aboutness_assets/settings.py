@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         alias="ABOUTNESS_MAX_USD",
         ge=0,
         allow_inf_nan=False,
-        description="Hard cap in dollars on what the budget may spend on this table, over all runs; empty: none.",
+        description="Hard cap, in dollars, on what the budget may spend over all runs; empty: none.",
     )
     budget: str = Field(
         "default",
@@ -127,12 +127,12 @@ class Settings(BaseSettings):
     chat_price: str | None = Field(
         None,
         alias="ABOUTNESS_CHAT_PRICE",
-        description="Dollars per million tokens of the chat model: input,cached,output; wins over the price list.",
+        description="Dollars per million tokens, input,cached,output; wins over the price list.",
     )
     embedding_price: str | None = Field(
         None,
         alias="ABOUTNESS_EMBEDDING_PRICE",
-        description="Dollars per million tokens of the embedding model; wins over the price list.",
+        description="Dollars per million tokens; wins over the price list.",
     )
 
     quarantine_after: int = Field(

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aboutness_assets.acceptance.criteria import OLD_STYLE_ROWS_UNTOUCHED, TEXT_CRITERIA
-from aboutness_assets.acceptance.tables import plain_table, yes_or_no
 from aboutness_assets.acceptance.old_style import OldStyleComparison
+from aboutness_assets.acceptance.tables import plain_table, yes_or_no
 from aboutness_assets.database.service.text_criteria import TextCounts
 from aboutness_assets.pipeline.report import Report
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aboutness_assets.acceptance.old_style import OldStyleComparison
 from aboutness_assets.acceptance.criteria import (
     NO_FAILED_SONGS,
     OLD_STYLE_ROWS_UNTOUCHED,
@@ -11,6 +10,7 @@ from aboutness_assets.acceptance.criteria import (
     TEXT_CRITERIA,
     Criterion,
 )
+from aboutness_assets.acceptance.old_style import OldStyleComparison
 from aboutness_assets.acceptance.tables import plain_table, yes_or_no
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord
 from aboutness_assets.database.service.text_criteria import TextCounts

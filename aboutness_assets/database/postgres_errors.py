@@ -9,7 +9,6 @@ import psycopg
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.printable import printable_line
 
-
 DatabaseError: TypeAlias = psycopg.Error
 """What Postgres or its driver raises, for rooms that do not know the driver."""
 

@@ -1,7 +1,8 @@
 """What is told to, and asked of, the ledger: one entry per HTTP request that may cost money.
 
-An entry is opened before its request is sent and reserves what that can cost at most; it is closed as billed,
-refused or uncertain. The Protocol is what filling needs of a store; database/operations/ledger.py fulfills it.
+An entry is opened before its request is sent and reserves what that can cost at most; it is closed as
+billed, refused or uncertain. Ledger is what filling needs of a store; database/operations/ledger.py fulfills
+it.
 """
 
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ NOTHING_SPENT = Spending(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over attempts: requests by state, tokens and dollars of the billed ones, dollars that may be billed.
+    """Sums over attempts: requests, tokens and dollars billed, requests and dollars that may be billed.
 
     usd: None where a billed request's price is unknown. uncertain_usd: at most.
     """
@@ -77,7 +78,9 @@ class Totals:
 class Ledger(Protocol):
     """The ledger of one run over one range."""
 
-    async def open(self, charge: Charge, *, request_id: int | None, releases: Sequence[int] = ()) -> int | None:
+    async def open(
+        self, charge: Charge, *, request_id: int | None, releases: Sequence[int] = ()
+    ) -> int | None:
         """Enter a request that is about to be sent; returns its attempt_id, None where the cap forbids it.
 
         request_id: of the chat request that is sent again. releases: chat requests whose promised dollars

@@ -32,16 +32,22 @@ class Tariff:
 
     def chat_charge(self, model: str, *, body_bytes: int, max_completion_tokens: int) -> Charge:
         """What a chat request can cost at most: a token is at least a byte, and the answer has a limit."""
-        usd = self.chat and self.chat.upper_bound(
-            prompt_tokens=body_bytes + FRAME_TOKENS, completion_tokens=max_completion_tokens, tier=self.tier
-        )
+        usd = None
+        if self.chat is not None:
+            usd = self.chat.upper_bound(
+                prompt_tokens=body_bytes + FRAME_TOKENS,
+                completion_tokens=max_completion_tokens,
+                tier=self.tier,
+            )
         return Charge("chat", model, self.tier, usd)
 
     def embedding_charge(self, model: str, *, body_bytes: int) -> Charge:
         """What an embedding request can cost at most."""
-        usd = self.embedding and self.embedding.upper_bound(
-            prompt_tokens=body_bytes + FRAME_TOKENS, completion_tokens=0, tier="standard"
-        )
+        usd = None
+        if self.embedding is not None:
+            usd = self.embedding.upper_bound(
+                prompt_tokens=body_bytes + FRAME_TOKENS, completion_tokens=0, tier="standard"
+            )
         return Charge("embedding", model, "standard", usd)
 
     def promised_usd(self, songs: int) -> float:
@@ -57,13 +63,15 @@ class Tariff:
             return UNCERTAIN
         price = self.chat if charge.kind == "chat" else self.embedding
         billed_tier = tier or charge.tier
-        usd = price and price.cost(
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            completion_tokens=usage.completion_tokens,
-            tier=billed_tier,
-        )
-        if usd is not None and charge.max_usd is not None and usd > charge.max_usd:
-            return UNCERTAIN
+        usd = None
+        if price is not None:
+            usd = price.cost(
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                completion_tokens=usage.completion_tokens,
+                tier=billed_tier,
+            )
+            if charge.max_usd is not None and usd > charge.max_usd:
+                return UNCERTAIN  # it contradicts what the request can cost at most
         return Outcome("billed", usage, usd, billed_tier)

@@ -101,7 +101,7 @@ class Booking:
         assert self._open is not None
         (attempt_id, _), self._open = self._open, None
         self.may_be_billed |= outcome.state == "uncertain"
-        self._accounts.budget.closed(await self._account.close(attempt_id, outcome, body))
+        self._accounts.budget.closed(outcome, await self._account.close(attempt_id, outcome, body))
         self.is_under_way = False
 
 

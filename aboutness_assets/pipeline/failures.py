@@ -42,7 +42,9 @@ class Failures:
             record = records.get(str(song_id))
             if record is not None and record.quarantined:
                 del songs[song_id]
-                reason = f"In quarantine after {record.attempts} runs, until replay_failed_songs. {record.reason}"
+                reason = (
+                    f"In quarantine after {record.attempts} runs, until replay_failed_songs. {record.reason}"
+                )
                 self._log.warning("Song %s is left out (%s): %s", song_id, record.cause, reason)
                 self._report.failed.append(FailedSong(song_id, record.cause, reason))
 

@@ -21,6 +21,7 @@ from aboutness_assets.money.ledger import Charge, Outcome, Spending
 from aboutness_assets.pipeline.bookings import Accounts, Booking
 from aboutness_assets.provider.chat import ChatClient
 
+
 class PaidRequests:
     """Asks the chat model for packs of one range, and keeps every answer before it is read."""
 

@@ -5,7 +5,7 @@ import logging
 
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Spending
+from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Outcome, Spending
 
 UNLIMITED_COMPLETION_TOKENS = 16_384
 """Bound of an answer whose request sets no limit, before any answer was seen."""
@@ -25,6 +25,14 @@ class RunBudget:
         self._open_requests = 0
         self._closed = asyncio.Event()
         self._has_warned = False
+        self._longest_answer = 0
+
+    def completion_bound(self, limit: int | None) -> int:
+        """Tokens that an answer has at most: its request's own limit, else twice the longest answer so far.
+
+        The latter is an estimate, and bounded below as long as few answers were seen.
+        """
+        return limit or max(UNLIMITED_COMPLETION_TOKENS, 2 * self._longest_answer)
 
     def require_price(self, charge: Charge) -> None:
         """Raises FatalError where there is a cap and the price of what is to be sent is unknown."""
@@ -40,9 +48,11 @@ class RunBudget:
         """A request was reserved for."""
         self._open_requests += 1
 
-    def closed(self, spending: Spending) -> None:
+    def closed(self, outcome: Outcome, spending: Spending) -> None:
         """A request has ended; these are the budget's sums now."""
         self._open_requests -= 1
+        if outcome.usage is not None:
+            self._longest_answer = max(self._longest_answer, outcome.usage.completion_tokens)
         self.spending = spending
         self._closed.set()
 
@@ -55,8 +65,8 @@ class RunBudget:
             spent = self.spending
             raise CapReached(
                 f"The next request could cost {charge.max_usd:.4f} dollars and take the budget "
-                f"{self.name!r} over ABOUTNESS_MAX_USD = {self.max_usd:g}: {spent.billed_usd:.4f} dollars are "
-                f"spent, {spent.uncertain_usd:.4f} may have been billed, {spent.reserved_usd:.4f} are "
+                f"{self.name!r} over ABOUTNESS_MAX_USD = {self.max_usd:g}: {spent.billed_usd:.4f} dollars "
+                f"are spent, {spent.uncertain_usd:.4f} may have been billed, {spent.reserved_usd:.4f} are "
                 "reserved for what is under way."
             )
         self._closed.clear()

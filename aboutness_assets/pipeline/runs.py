@@ -32,9 +32,7 @@ async def create_partitions(
     One process at a time: two at once could cut text ids at different songs.
     """
     async with catalogue.exclusively(log):
-        new = await new_ranges(
-            catalogue.connection, catalogue.songs_query, read_keys(), catalogue.range_size
-        )
+        new = await new_ranges(catalogue.connection, catalogue.songs_query, read_keys(), catalogue.range_size)
         if new:
             add_keys(new)
         return new
@@ -45,9 +43,7 @@ async def coverage_by_range(catalogue: Catalogue, range_keys: Sequence[str]) -> 
     connection, songs_query = catalogue.connection, catalogue.songs_query
     id_type = await id_type_of(connection, songs_query)
     ranges = [SongIdRange.from_key(key, id_type) for key in range_keys]
-    return [
-        (found.key, *await songs_of.range_counts(connection, songs_query, found)) for found in ranges
-    ]
+    return [(found.key, *await songs_of.range_counts(connection, songs_query, found)) for found in ranges]
 
 
 async def fill_ranges(
@@ -103,9 +99,7 @@ async def fill_first_songs(
     """
     async with session.exclusively(None, log), session.filling(log) as filling:
         async with session.service_pool.connection() as connection:
-            songs = await songs_of.songs_without_row(
-                connection, session.songs_query, session.id_type, number
-            )
+            songs = await songs_of.songs_without_row(connection, session.songs_query, session.id_type, number)
         return songs, await _fill_chosen(session, filling, "smoke", run_id, songs)
 
 

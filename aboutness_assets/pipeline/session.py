@@ -16,7 +16,7 @@ from aboutness_assets.database.operations.connection import Operations, exclusiv
 from aboutness_assets.database.operations.failed_songs import FailedSongs
 from aboutness_assets.database.operations.journal import trim
 from aboutness_assets.database.operations.ledger import budget_spending
-from aboutness_assets.database.operations.limit_store import PostgresLimitStore, rate_limit_name
+from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
 from aboutness_assets.database.service.aboutness_table import AboutnessTable, read_table
@@ -28,6 +28,7 @@ from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import IdType
 from aboutness_assets.limits.breaker import CircuitBreaker
+from aboutness_assets.limits.store import rate_limit_name
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.money import prices
 from aboutness_assets.money.tariff import Tariff
@@ -37,7 +38,7 @@ from aboutness_assets.pipeline.range_pipeline import Shared
 from aboutness_assets.pipeline.run_budget import RunBudget
 from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
 from aboutness_assets.provider.capabilities import Capabilities
-from aboutness_assets.provider.chat import ChatClient
+from aboutness_assets.provider.chat import ChatClient, ChatOptions
 from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.embeddings import EmbeddingClient
 from aboutness_assets.provider.sender import Sender
@@ -112,7 +113,7 @@ class Session:
         filling = Filling(
             Databases(self.service_pool, self.table, self.operations, settings.quarantine_after),
             Provider(
-                ChatClient(chat, Capabilities(log), settings.reasoning_effort),
+                ChatClient(chat, Capabilities(log), ChatOptions(settings.reasoning_effort, settings.tier)),
                 Embedder(EmbeddingClient(embedding), self.table.dimension),
             ),
             Money(_tariff(settings), budget),

@@ -21,7 +21,7 @@ from aboutness_assets.pipeline.report import SAMPLE_SIZE
 from aboutness_assets.provider.embedder import Embedder
 
 WORKERS = 4
-"""Embedding requests of one range under way at once; while they are, written packs gather for the next ones."""
+"""Embedding requests of one range under way at once; meanwhile written packs gather for the next ones."""
 
 GATHER_SECONDS = 1.0
 """How long a written pack waits at most for others to fill its embedding request."""
@@ -67,7 +67,9 @@ class Sink:
         try:
             await self._embedder.check(self._booking())
         except ProviderUnavailable as unavailable:
-            raise FatalError(f"No embedding can be had, so no text was asked for. {unavailable}") from unavailable
+            raise FatalError(
+                f"No embedding can be had, so no text was asked for. {unavailable}"
+            ) from unavailable
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin to take packs."""

@@ -11,14 +11,15 @@ from aboutness_assets.provider.sender import Retries
 class Tuning:
     """Figures of the pipeline; the defaults are in force for every user.
 
-    page_size: songs read at once. ranges_at_once: ranges that a run works on at once at most, so that the next
-    one's songs are read while the last one's slowest answers are awaited; with packs of 10 and ranges of 1,000
-    songs, 512 requests in flight are of six ranges. unfinished_packs: packs that a run asks for or is about to;
-    twice what a process has in flight at most, a few MB. packs_per_embedding: packs embedded and inserted at
-    once at most: 1,000 texts with packs of 10, below OpenAI's 2,048 inputs. grace_seconds: how long a run that
-    a person cancels still waits for answers that are under way, as they are paid for. judged_answers: the last
-    answers, among which ABOUTNESS_BREAKER_BAD_SHARE counts the bad ones. service_connections: to the service's
-    Postgres in one process; one reads pages, four insert, one to spare.
+    page_size: songs read at once. ranges_at_once: ranges that a run works on at once at most, so that the
+    next one's songs are read while the last one's slowest answers are awaited; with packs of 10 and
+    ranges of 1,000 songs, 512 requests in flight are of six ranges. unfinished_packs: packs that a run
+    asks for or is about to; twice what a process has in flight at most, a few MB. packs_per_embedding:
+    packs embedded and inserted at once at most: 1,000 texts with packs of 10, below OpenAI's 2,048
+    inputs. grace_seconds: how long a run that a person cancels still waits for answers that are under
+    way, as they are paid for. judged_answers: the last answers, among which ABOUTNESS_BREAKER_BAD_SHARE
+    counts the bad ones. service_connections: to the service's Postgres in one process; one reads pages,
+    four insert, one to spare.
     """
 
     page_size: int = 1_000

@@ -1,23 +1,33 @@
 """Chat requests: the body that is sent, and the answer that comes of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aboutness_assets.domain.chat import ChatAnswer
+from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.provider.attempts import Attempts
-from aboutness_assets.provider.capabilities import Capabilities
+from aboutness_assets.provider.capabilities import LENGTH_LIMITS, Capabilities
 from aboutness_assets.provider.refusals import BadRequest
 from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.wire import read_chat_body
 
 
-class ChatClient:
-    """Asks one chat model. reasoning_effort: '' is not sent."""
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """What every chat request asks for. reasoning_effort: '' is not sent. tier: 'standard' is not sent."""
 
-    def __init__(self, sender: Sender, capabilities: Capabilities, reasoning_effort: str) -> None:
+    reasoning_effort: str
+    tier: str = "standard"
+
+
+class ChatClient:
+    """Asks one chat model."""
+
+    def __init__(self, sender: Sender, capabilities: Capabilities, options: ChatOptions) -> None:
         self._sender = sender
         self._capabilities = capabilities
-        self._reasoning_effort = reasoning_effort
+        self._options = options
 
     @property
     def model(self) -> str:
@@ -28,26 +38,36 @@ class ChatClient:
         self,
         messages: Sequence[Mapping[str, Any]],
         response_format: Mapping[str, Any],
+        max_completion_tokens: int,
         estimated_tokens: tuple[int, int],
         attempts: Attempts,
     ) -> ChatAnswer:
         """The answer to a chat request; ``attempts`` gets its raw body.
 
         estimated_tokens: (prompt, completion). An endpoint that refuses response_format is asked for a
-        json_object from then on, one that refuses reasoning_effort is no longer sent it.
+        json_object from then on, one that refuses reasoning_effort or a limit of its answer's length is no
+        longer sent it.
         Raises RequestRefused (ContentFiltered), ProviderUnavailable, FatalError.
         """
         wanted: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
             "response_format": response_format,
+            LENGTH_LIMITS[0]: max_completion_tokens,
         }
-        if self._reasoning_effort:
-            wanted["reasoning_effort"] = self._reasoning_effort
+        if self._options.reasoning_effort:
+            wanted["reasoning_effort"] = self._options.reasoning_effort
+        if self._options.tier != "standard":
+            wanted["service_tier"] = self._options.tier
         while True:
             body = self._capabilities.adapt(wanted)
             try:
                 return await self._sender.send(body, estimated_tokens, read_chat_body, attempts)
             except BadRequest as refusal:
+                if self._capabilities.refuses_tier(refusal.provider_text, body):
+                    raise FatalError(
+                        f"The endpoint or the model {self.model!r} does not offer the tier "
+                        f"{self._options.tier!r}. {refusal} Set ABOUTNESS_TIER=standard and run it again."
+                    ) from refusal
                 if not self._capabilities.disable_unsupported_parameter(refusal.provider_text, body):
                     raise

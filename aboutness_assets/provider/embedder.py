@@ -21,7 +21,8 @@ _PROBE = "song"
 class Embedder:
     """Embeds texts for columns of one dimension; ``check`` comes before the first ``embed``.
 
-    One for all ranges of a run. dimension: of the columns; None where they declare none: then the model's own.
+    One for all ranges of a run. dimension: of the columns; None where they declare none and the model's own
+    counts.
     """
 
     def __init__(
@@ -103,15 +104,11 @@ class Embedder:
             first = await self._embed_request(texts[:middle], attempts)
             return first + await self._embed_request(texts[middle:], attempts)
 
-    async def _ask(
-        self, texts: Sequence[str], attempts: Attempts
-    ) -> tuple[list[Vector | None], int | None]:
+    async def _ask(self, texts: Sequence[str], attempts: Attempts) -> tuple[list[Vector | None], int | None]:
         """The usable vectors, and the dimension of the others where not one vector has the right one."""
         found = await self._request(texts, self._dimensions_to_send, attempts)
         sizes = {vector.size for vector in found if vector is not None}
-        usable = [
-            vector if vector is None or vector.size == self._dimension else None for vector in found
-        ]
+        usable = [vector if vector is None or vector.size == self._dimension else None for vector in found]
         return usable, None if self._dimension in sizes else max(sizes, default=None)
 
     async def _probe(self, dimensions: int | None, attempts: Attempts) -> int:

@@ -88,7 +88,9 @@ def may_be_billed(reply: Reply, error: ProviderError | None) -> bool:
     return reply.status in (408, 502, 504) or (reply.status >= 500 and not error.is_stated)
 
 
-def meaning_of(reply: Reply, error: ProviderError, service: Service, host: str) -> FatalError | RequestRefused:
+def meaning_of(
+    reply: Reply, error: ProviderError, service: Service, host: str
+) -> FatalError | RequestRefused:
     """What a status that no repetition cures means for the run."""
     answered = f"(HTTP {reply.status}: {error.message})"
     if error.no_quota or reply.status == 402:

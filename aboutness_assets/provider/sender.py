@@ -1,4 +1,4 @@
-"""Sends requests of one kind until each has its answer: time-outs, retries, 429. The one layer that retries."""
+"""Sends requests of one kind until each has its answer: time-outs, 429. The one layer that retries."""
 
 import asyncio
 import logging
@@ -87,7 +87,9 @@ class Sender:
                 reservation = await self._throttle.reserve(*estimated_tokens)
                 await attempts.sending(body_bytes=body_bytes, max_completion_tokens=limit)
                 reply = await self._transport.post(self.service.path, body)
-                error = None if reply.status < 400 else ProviderError.read(reply.body, self._transport.api_key)
+                error = (
+                    None if reply.status < 400 else ProviderError.read(reply.body, self._transport.api_key)
+                )
                 if reply.status == 429 and error is not None and not error.is_beyond_waiting:
                     await attempts.lost("rate_limited")
                     await self._pause(reply, reservation)
@@ -110,6 +112,9 @@ class Sender:
                     raise meaning_of(reply, error, self.service, self._transport.host)
                 failures += 1
                 await self._back_off(failures, trouble, reply)
+
+    def _error_of(self, reply: Reply) -> ProviderError | None:
+        return ProviderError.read(reply.body, self._transport.api_key) if reply.status >= 400 else None
 
     def _settle(self, usage: Usage | None, reply: Reply, reservation: Reservation) -> None:
         self._throttle.observe(reply.headers, reservation)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from aboutness_assets.provider.client import MAX_ATTEMPTS, OpenAIClient
 
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.limits.throttle import Throttle
@@ -15,7 +16,6 @@ from aboutness_assets.pipeline import range_pipeline as backfill
 from aboutness_assets.pipeline import runs
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.provider import client as openai_client
-from aboutness_assets.provider.client import MAX_ATTEMPTS, OpenAIClient
 from aboutness_local.exchange import Route
 from aboutness_local.faults import FAULTS
 from tests.support.backfills import ONE_OLD_STYLE_ROW, Backfills, CatalogueRow, sample_songs

@@ -7,10 +7,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from aboutness_assets.provider.client import OpenAIClient
 
 from aboutness_assets.orchestration.markdown import failed_songs_table, sample_table
 from aboutness_assets.pipeline import runs
-from aboutness_assets.provider.client import OpenAIClient
 from tests.support.backfills import Backfills, valid
 from tests.support.hostile_words import HOSTILE_WORDS
 from tests.support.scripted_endpoint import (

@@ -9,6 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aboutness_assets.provider.client import (
+    MAX_ATTEMPTS,
+    OpenAIClient,
+    WireCounts,
+    read_chat_body,
+    read_embeddings_body,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,13 +29,6 @@ from aboutness_assets.domain.errors import (
     UnparsableAnswer,
 )
 from aboutness_assets.limits.throttle import Reservation, Throttle
-from aboutness_assets.provider.client import (
-    MAX_ATTEMPTS,
-    OpenAIClient,
-    WireCounts,
-    read_chat_body,
-    read_embeddings_body,
-)
 from tests.support.scripted_endpoint import (
     Answer,
     Drip,

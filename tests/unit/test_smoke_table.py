@@ -1,7 +1,7 @@
 """The acceptance table of a smoke run."""
 
-from aboutness_assets.acceptance.smoke import acceptance_table, smoke_lines
 from aboutness_assets.acceptance.old_style import OldStyleComparison
+from aboutness_assets.acceptance.smoke import acceptance_table, smoke_lines
 from aboutness_assets.database.service.text_criteria import TEXT_CRITERIA, TextCounts
 from aboutness_assets.pipeline.report import Report
 

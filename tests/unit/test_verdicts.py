@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from aboutness_assets.acceptance.old_style import OldStyleComparison
 from aboutness_assets.acceptance import criteria
+from aboutness_assets.acceptance.old_style import OldStyleComparison
 from aboutness_assets.acceptance.verdicts import (
     IDS_SHOWN,
     failed_songs_verdict,

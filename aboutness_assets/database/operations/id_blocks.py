@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from aboutness_assets.database.operations.connection import Operations
 
 BLOCK = 500
-"""Ids per draw: one round trip for as many requests. What a process leaves unused is lost, which is harmless."""
+"""Ids per draw: one round trip for as many requests. What a process leaves unused is lost: harmless."""
 
 
 class IdBlocks:

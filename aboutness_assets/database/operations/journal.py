@@ -103,9 +103,7 @@ class Journal:
 
         return intent if await self._operations.write(record) else None
 
-    async def answered(
-        self, request_id: int, attempt_id: int, answer: bytes, outcome: Outcome
-    ) -> Spending:
+    async def answered(self, request_id: int, attempt_id: int, answer: bytes, outcome: Outcome) -> Spending:
         """Keep the raw answer of a request and what it cost, before anything is done with it.
 
         Goes on when its caller is cancelled. Raises FatalError when it cannot be kept.
@@ -227,7 +225,7 @@ class Journal:
 async def trim(
     operations: Operations, *, keep_days: int = KEEP_DAYS, keep_entries: int = KEEP_ENTRIES
 ) -> int:
-    """Delete settled entries that are too old or too many; returns how many. The ledger keeps what they cost."""
+    """Delete settled entries that are too old or too many; returns how many. The ledger keeps their cost."""
 
     async def delete(connection: AsyncConnection) -> int:
         cursor = await connection.execute(

@@ -28,7 +28,9 @@ class PostgresLedger:
         self._operations = operations
         self._run = run
 
-    async def open(self, charge: Charge, *, request_id: int | None, releases: Sequence[int] = ()) -> int | None:
+    async def open(
+        self, charge: Charge, *, request_id: int | None, releases: Sequence[int] = ()
+    ) -> int | None:
         """See ``money.ledger.Ledger``. Raises FatalError when it cannot be entered: do not send it then."""
         attempt_id = await self.attempt_ids.draw()
         parameters = [attempt_id, request_id, *self.common_parameters(charge)]
@@ -37,7 +39,9 @@ class PostgresLedger:
             if releases:
                 await connection.execute("select aboutness_ops.release_promises(%s)", [list(releases)])
             cursor = await connection.execute(
-                "select aboutness_ops.open_attempt(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::numeric, 0, %s::numeric)", parameters
+                "select aboutness_ops.open_attempt("
+                "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::numeric, 0, %s::numeric)",
+                parameters,
             )
             row = await cursor.fetchone()
             return row is not None and bool(row[0])
@@ -65,7 +69,8 @@ class PostgresLedger:
                 "with counted as (update aboutness_ops.attempt set reported_by = %(run_id)s"
                 "  where table_id = %(table_id)s and range_key = %(range_key)s and state <> 'in_flight'"
                 "  and (reported_by is null or reported_by = %(run_id)s) returning *)"
-                " select count(*) filter (where kind = 'embedding' and state = 'billed') as embedding_requests,"
+                " select"
+                " count(*) filter (where kind = 'embedding' and state = 'billed') as embedding_requests,"
                 " coalesce(sum(prompt_tokens) filter (where kind = 'chat'), 0) as prompt_tokens,"
                 " coalesce(sum(cached_tokens) filter (where kind = 'chat'), 0) as cached_tokens,"
                 " coalesce(sum(completion_tokens) filter (where kind = 'chat'), 0) as completion_tokens,"
