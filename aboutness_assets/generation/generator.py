@@ -3,90 +3,82 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
+from aboutness_assets.domain.chat import ChatAnswer
 from aboutness_assets.domain.errors import (
+    ContentFiltered,
     FatalError,
     ProviderUnavailable,
     RequestRefused,
     UnparsableAnswer,
-    first_error,
 )
 from aboutness_assets.domain.songs import Aboutness, Cause, FailedSong, RequestKind, Song
-from aboutness_assets.generation.answer import read_answer
+from aboutness_assets.generation.answer import ReadAnswer, read_texts, reject_all
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.limits.breaker import CircuitBreaker
 
 SINGLE_SONG_ATTEMPTS = 2
-"""Requests for one song alone before it fails for this run; a model may answer otherwise the second time."""
+"""Requests for a song alone before it fails for this run; a model may answer differently the second time."""
+
+_WORTH_ASKING_TOGETHER: tuple[Cause, ...] = ("missing", "unusable_text", "bad_confidence")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model answered to one request, as far as generation needs it."""
+class Answered:
+    """The answer to one chat request, with the id under which the request was recorded."""
 
     request_id: int
-    content: str | None
-    finish_reason: str | None
-    refusal: str | None
+    chat: ChatAnswer
 
 
 class Ask(Protocol):
     """Sends one chat request for a pack.
 
-    Raises RequestRefused, ProviderUnavailable or UnparsableAnswer for this request, FatalError for all.
+    Raises RequestRefused (ContentFiltered), ProviderUnavailable or UnparsableAnswer where this request
+    failed, FatalError where every request would.
     """
 
-    async def __call__(self, pack: Pack, kind: RequestKind) -> Answer:
+    async def __call__(self, pack: Pack, kind: RequestKind) -> Answered:
         """Ask for the texts of every song of the pack."""
         ...
 
 
 @dataclass(slots=True)
 class GeneratedPack:
-    """What became of the songs of one pack, and the requests whose answers serve them."""
+    """What became of the songs of one pack, and the ids of the requests whose answers were used.
+
+    error: why the run has to stop; songs that were not asked for any more are neither written nor failed.
+    """
 
     written: list[tuple[Song, Aboutness]] = field(default_factory=list)
     failed: list[FailedSong] = field(default_factory=list)
     request_ids: list[int] = field(default_factory=list)
+    error: FatalError | None = None
 
 
 async def generate(pack: Pack, ask: Ask, breaker: CircuitBreaker) -> GeneratedPack:
-    """Texts for every song of a pack that the model can be brought to write.
+    """Ask for the texts of a pack's songs until each song is written or failed.
 
     At most 2 + 2n requests for n songs: the pack, what it missed once more together, then each song
     that is left alone, twice. An answer that cannot be read at all, or a request that is refused, goes
-    to single songs at once. Raises FatalError only, that of the breaker too.
+    to single songs at once. A FatalError, the breaker's too, ends it: what is under way is awaited, since it
+    is paid for, and nothing more is asked.
     """
-    generated = GeneratedPack()
-
-    async def judged(pack: Pack, kind: RequestKind) -> list[FailedSong]:
-        rejected = await _ask(pack, kind, ask, generated)
-        _judge(rejected, pack, breaker)
-        return rejected
-
-    rejected = await judged(pack, "pack")
-    together = [failure for failure in rejected if failure.cause in _WORTH_ASKING_TOGETHER]
+    generation = _Generation(ask, breaker)
+    failures = (await generation.request(pack, "pack")).failures
+    together = [failure for failure in failures if failure.cause in _WORTH_ASKING_TOGETHER]
     if 1 < len(together) < len(pack.songs):
-        alone = [failure for failure in rejected if failure not in together]
-        rejected = alone + await judged(_pack_of(pack.songs, together), "pack")
+        others = [failure for failure in failures if failure not in together]
+        again = await generation.request(_pack_of(pack.songs, together), "pack")
+        failures = others + again.failures
     songs = {song.song_id: song for song in pack.songs}
-    try:
-        # A global fault then cancels the requests for the other songs, which gather would leave running.
-        async with asyncio.TaskGroup() as group:
-            for failure in rejected:
-                group.create_task(_alone(songs[failure.song_id], failure, judged, generated))
-    except BaseExceptionGroup as group_of_faults:
-        raise first_error(group_of_faults, (FatalError,)) from None
-    return generated
-
-
-_Judged: TypeAlias = Callable[[Pack, RequestKind], Awaitable[list[FailedSong]]]
-"""One request whose answer the breaker has judged; gives the songs that it left without a text."""
-
-_WORTH_ASKING_TOGETHER: tuple[Cause, ...] = ("missing", "unusable_text", "bad_confidence")
+    async with asyncio.TaskGroup() as group:
+        for failure in failures:
+            group.create_task(generation.request_single_song(songs[failure.song_id], failure))
+    return generation.generated
 
 
 def _pack_of(songs: Sequence[Song], failures: Sequence[FailedSong]) -> Pack:
@@ -94,51 +86,75 @@ def _pack_of(songs: Sequence[Song], failures: Sequence[FailedSong]) -> Pack:
     return Pack(tuple(song for song in songs if song.song_id in wanted))
 
 
-async def _alone(song: Song, failure: FailedSong, judged: _Judged, generated: GeneratedPack) -> None:
-    for _ in range(SINGLE_SONG_ATTEMPTS):
-        if failure.cause == "provider_unavailable":
-            break
-        rejected = await judged(Pack((song,)), "single_song")
-        if not rejected:
-            return
-        failure = rejected[0]
-        if failure.cause == "refused":
-            break
-    generated.failed.append(failure)
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """The songs that one request left without texts, and whether the same request would fail again."""
+
+    failures: list[FailedSong]
+    is_final: bool
 
 
-async def _ask(pack: Pack, kind: RequestKind, ask: Ask, generated: GeneratedPack) -> list[FailedSong]:
-    """Ask once; what is good goes into generated, what is not comes back."""
-    try:
-        answer = await ask(pack, kind)
-        generated.request_ids.append(answer.request_id)
-        if answer.refusal:
-            return _all(pack, "refused", f"The model refused: {answer.refusal[:200]}")
-        if answer.finish_reason == "content_filter":
-            return _all(pack, "content_filter", "The provider's content filter cut the answer.")
-        if not answer.content:
-            return _all(pack, "unparsable", "The answer holds no text.")
-        read = read_answer(answer.content, pack)
-    except UnparsableAnswer as unparsable:
-        return _all(pack, "unparsable", str(unparsable))
-    except RequestRefused as refused:
-        return _all(pack, "refused", str(refused))
-    except ProviderUnavailable as unavailable:
-        return _all(pack, "provider_unavailable", str(unavailable))
-    generated.written += [
-        (song, read.written[song.song_id]) for song in pack.songs if song.song_id in read.written
-    ]
-    return read.rejected
+_STOPPED = _Outcome([], is_final=True)
 
 
-def _judge(rejected: Sequence[FailedSong], pack: Pack, breaker: CircuitBreaker) -> None:
-    if len(rejected) < len(pack.songs):
-        breaker.answer(usable=True)
-    elif rejected[0].cause == "provider_unavailable":
-        breaker.unavailable(rejected[0].reason)
-    else:
-        breaker.answer(usable=False, reason=rejected[0].reason)
+@dataclass(slots=True)
+class _Generation:
+    """The requests for one pack, and what they gave so far."""
 
+    ask: Ask
+    breaker: CircuitBreaker
+    generated: GeneratedPack = field(default_factory=GeneratedPack)
 
-def _all(pack: Pack, cause: Cause, reason: str) -> list[FailedSong]:
-    return [FailedSong(song.song_id, cause, reason) for song in pack.songs]
+    async def request(self, pack: Pack, kind: RequestKind) -> _Outcome:
+        """Send one request, keep the texts of its answer, and let the breaker judge it."""
+        if self.generated.error is not None:
+            return _STOPPED
+        try:
+            return await self._request(pack, kind)
+        except FatalError as error:
+            self.generated.error = error
+            return _STOPPED
+
+    async def _request(self, pack: Pack, kind: RequestKind) -> _Outcome:
+        try:
+            answered = await self.ask(pack, kind)
+        except ContentFiltered as filtered:
+            outcome = _Outcome(reject_all(pack, "content_filter", str(filtered)), is_final=True)
+        except RequestRefused as refused:
+            outcome = _Outcome(reject_all(pack, "refused", str(refused)), is_final=True)
+        except ProviderUnavailable as unavailable:
+            outcome = _Outcome(reject_all(pack, "provider_unavailable", str(unavailable)), is_final=True)
+        except UnparsableAnswer as unparsable:
+            outcome = _Outcome(reject_all(pack, "unparsable", str(unparsable)), is_final=False)
+        else:
+            read = read_texts(answered.chat, pack)
+            self._keep(answered.request_id, read, pack)
+            outcome = _Outcome(read.rejected, is_final=bool(answered.chat.refusal))
+        self._judge(outcome.failures, pack)
+        return outcome
+
+    async def request_single_song(self, song: Song, failure: FailedSong) -> None:
+        """Ask for a song alone that failed in its pack; a song without texts in the end has failed."""
+        if failure.cause != "provider_unavailable":
+            for _ in range(SINGLE_SONG_ATTEMPTS):
+                outcome = await self.request(Pack((song,)), "single_song")
+                if not outcome.failures:
+                    return  # written, or not asked for
+                failure = outcome.failures[0]
+                if outcome.is_final:
+                    break
+        self.generated.failed.append(failure)
+
+    def _keep(self, request_id: int, read: ReadAnswer, pack: Pack) -> None:
+        self.generated.request_ids.append(request_id)
+        self.generated.written += [
+            (song, read.written[song.song_id]) for song in pack.songs if song.song_id in read.written
+        ]
+
+    def _judge(self, failures: Sequence[FailedSong], pack: Pack) -> None:
+        if len(failures) < len(pack.songs):
+            self.breaker.answer(usable=True)
+        elif failures[0].cause == "provider_unavailable":
+            self.breaker.unavailable(failures[0].reason)
+        else:
+            self.breaker.answer(usable=False, reason=failures[0].reason)

@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any
 
 from aboutness_assets.domain.tokens import estimate_tokens
-from aboutness_assets.generation.cleaning import clean_song_field
 from aboutness_assets.generation.packs import Pack
+from aboutness_assets.generation.song_fields import clean_song_field
 
 EXAMPLE_EMOTIONS = "bitter pride cracking into tenderness for an estranged brother"
 EXAMPLE_MOMENTS = "packing the last boxes the night before leaving the only town you know"
@@ -126,6 +126,21 @@ PROMPT_HASH = hashlib.sha256(
 
 
 _SYSTEM_TOKENS = estimate_tokens(SYSTEM_PROMPT)
+
+# An answer takes 59 tokens per song on average (o200k, 4,000 real songs), of which the title is the part that
+# varies most. Together this is about what the prompt of a pack of ten takes: OpenAI counts the larger of the
+# two towards tokens per minute (platform.openai.com/docs/guides/rate-limits).
+_MAX_TOKENS_PER_SONG = 85
+_MAX_TOKENS_PER_ANSWER = 60
+
+
+def max_completion_tokens(pack: Pack) -> int:
+    """Return the longest answer to pack's request that is paid for, in tokens.
+
+    About 1.6 times what an answer takes; one that is cut by it is asked for again in smaller packs.
+    """
+    titles = sum(estimate_tokens(sent_title(song.title)) for song in pack.songs)
+    return _MAX_TOKENS_PER_ANSWER + len(pack.songs) * _MAX_TOKENS_PER_SONG + titles
 
 
 def estimated_tokens(pack: Pack) -> tuple[int, int]:

@@ -100,7 +100,7 @@ class Filling:
         ledger = PostgresLedger(databases.operations, run, self._attempt_ids, money.budget.max_usd)
         journal = Journal(databases.operations, run, databases.table.id_type, ledger, self._request_ids)
         accounts = Accounts(ledger, report, money.tariff, money.budget, self.shared.stop, log)
-        records = FailedSongs(databases.operations, run, databases.quarantine_after)
+        records = FailedSongs(databases.operations, run, quarantine_after=databases.quarantine_after)
         failures = Failures(records, report, log)
         sink = Sink(
             self._provider.embedder,

@@ -70,7 +70,9 @@ class PaidRequests:
             await account.give_up(may_be_billed=booking.may_be_billed)
             stop.raise_if_it_cancelled()
             raise
-        except (RequestRefused, ProviderUnavailable, FatalError):
+        except (RequestRefused, ProviderUnavailable, FatalError) as error:
+            if isinstance(error, FatalError):
+                stop.because(error)
             await account.give_up(may_be_billed=booking.may_be_billed)
             raise
         finally:

@@ -12,11 +12,12 @@ from datetime import datetime
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.database.operations.connection import Operations, exclusive_ranges, open_operations
+from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.failed_songs import FailedSongs
 from aboutness_assets.database.operations.journal import trim
 from aboutness_assets.database.operations.ledger import budget_spending
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
+from aboutness_assets.database.operations.locks import exclusive_ranges
 from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
 from aboutness_assets.database.service.aboutness_table import AboutnessTable, read_table
@@ -83,7 +84,7 @@ class Session:
 
     def failed_songs(self, run: RangeRun) -> FailedSongs:
         """The failed songs of the table, as this run sees and records them."""
-        return FailedSongs(self.operations, run, self._settings.quarantine_after)
+        return FailedSongs(self.operations, run, quarantine_after=self._settings.quarantine_after)
 
     def exclusively(
         self, range_keys: Sequence[str] | None, log: logging.Logger
@@ -113,7 +114,9 @@ class Session:
         filling = Filling(
             Databases(self.service_pool, self.table, self.operations, settings.quarantine_after),
             Provider(
-                ChatClient(chat, Capabilities(log), ChatOptions(settings.reasoning_effort, settings.tier)),
+                ChatClient(
+                    chat, Capabilities(log), ChatOptions(settings.reasoning_effort, settings.tier), log
+                ),
                 Embedder(EmbeddingClient(embedding), self.table.dimension),
             ),
             Money(_tariff(settings), budget),

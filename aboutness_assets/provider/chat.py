@@ -1,5 +1,6 @@
 """Chat requests: the body that is sent, and the answer that comes of it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +22,26 @@ class ChatOptions:
     tier: str = "standard"
 
 
-class ChatClient:
-    """Asks one chat model."""
+REASONING_TOKENS = 8_192
+"""Added to the limit of an answer where the model may think first: thoughts count as completion tokens."""
 
-    def __init__(self, sender: Sender, capabilities: Capabilities, options: ChatOptions) -> None:
+LONGEST_LIMIT_FACTOR = 16
+
+
+class ChatClient:
+    """Asks one chat model.
+
+    Answers that are cut by their limit double the limit of those to come, up to LONGEST_LIMIT_FACTOR times.
+    """
+
+    def __init__(
+        self, sender: Sender, capabilities: Capabilities, options: ChatOptions, log: logging.Logger
+    ) -> None:
         self._sender = sender
         self._capabilities = capabilities
         self._options = options
+        self._log = log
+        self._limit_factor = 1
 
     @property
     def model(self) -> str:
@@ -53,16 +67,23 @@ class ChatClient:
             "model": self.model,
             "messages": messages,
             "response_format": response_format,
-            LENGTH_LIMITS[0]: max_completion_tokens,
         }
+        prompt, completion = estimated_tokens
         if self._options.reasoning_effort:
             wanted["reasoning_effort"] = self._options.reasoning_effort
         if self._options.tier != "standard":
             wanted["service_tier"] = self._options.tier
         while True:
+            factor = self._limit_factor
             body = self._capabilities.adapt(wanted)
+            thoughts = 0 if body.get("reasoning_effort") == "none" else REASONING_TOKENS
+            limit = factor * (max_completion_tokens + thoughts)
+            body = self._capabilities.adapt({**wanted, LENGTH_LIMITS[0]: limit})
+            # Providers that do not count answers count the larger of the prompt and the limit.
+            is_limited = any(name in body for name in LENGTH_LIMITS)
+            counted = max(prompt, limit) if is_limited else prompt
             try:
-                return await self._sender.send(body, estimated_tokens, read_chat_body, attempts)
+                answer = await self._sender.send(body, (counted, completion), read_chat_body, attempts)
             except BadRequest as refusal:
                 if self._capabilities.refuses_tier(refusal.provider_text, body):
                     raise FatalError(
@@ -71,3 +92,17 @@ class ChatClient:
                     ) from refusal
                 if not self._capabilities.disable_unsupported_parameter(refusal.provider_text, body):
                     raise
+            else:
+                if answer.finish_reason == "length":
+                    self._lengthen(factor)
+                return answer
+
+    def _lengthen(self, factor: int) -> None:
+        """Allow longer answers than those that were asked for with this factor."""
+        if factor == self._limit_factor < LONGEST_LIMIT_FACTOR:
+            self._limit_factor *= 2
+            self._log.info(
+                "An answer of %s was cut by its limit; from now on answers may be %d times as long.",
+                self.model,
+                self._limit_factor,
+            )

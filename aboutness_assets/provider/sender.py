@@ -101,7 +101,7 @@ class Sender:
                     except UnparsableAnswer as unreadable:
                         trouble = f"HTTP {reply.status} with a body that is not an answer ({unreadable})"
                     else:
-                        self._settle(answer.usage, reply, reservation)
+                        self._settle(answer.usage, limit, reply, reservation)
                         await attempts.answered(reply.body, answer.usage, answer.service_tier)
                         return answer
                 elif error is not None and (reply.status in (408, 409) or reply.status >= 500):
@@ -116,10 +116,13 @@ class Sender:
     def _error_of(self, reply: Reply) -> ProviderError | None:
         return ProviderError.read(reply.body, self._transport.api_key) if reply.status >= 400 else None
 
-    def _settle(self, usage: Usage | None, reply: Reply, reservation: Reservation) -> None:
+    def _settle(self, usage: Usage | None, limit: int | None, reply: Reply, reservation: Reservation) -> None:
         self._throttle.observe(reply.headers, reservation)
         if usage is not None and usage.prompt_tokens:
-            self._throttle.settle(reservation, usage.prompt_tokens, usage.completion_tokens)
+            # OpenAI counts the larger of the prompt and the limit of the answer; others what was used.
+            prompt = usage.prompt_tokens
+            counted = prompt if reservation.counts_answer else max(prompt, limit or 0)
+            self._throttle.settle(reservation, counted, usage.completion_tokens)
 
     async def _pause(self, reply: Reply, reservation: Reservation) -> None:
         pause, asked = await self._throttle.rate_limited(reply.headers, reservation)

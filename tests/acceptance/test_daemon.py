@@ -128,7 +128,7 @@ def test_a_run_whose_process_is_killed_is_retried_and_asks_only_what_was_in_flig
     assert dev.status(run_id) == "FAILURE"
     assert rows_between(dev.project, KILLED) == 50
     assert times_asked(stand_in) == {1: 40, 2: 10}
-    assert dev.project.materializations()[KILLED]["indeterminate_requests"] == 1
+    assert dev.project.materializations()[KILLED]["uncertain_requests"] == 1
 
 
 def test_failed_songs_stand_with_their_reason_in_the_metadata_of_their_partition(

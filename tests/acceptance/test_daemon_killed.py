@@ -125,13 +125,13 @@ def test_a_backfill_ends_well_after_daemon_and_code_servers_were_killed(
         " from aboutness_ops.chat_request",
         [killed_at, killed_at],
     )
-    assert {outcome for outcome, _, _ in entries} <= {"used", "indeterminate"}
+    assert {outcome for outcome, _, _ in entries} <= {"used", "uncertain"}
     used = [by_a_later_run for outcome, _, by_a_later_run in entries if outcome == "used"]
-    indeterminate = [songs for outcome, songs, _ in entries if outcome == "indeterminate"]
+    uncertain = [songs for outcome, songs, _ in entries if outcome == "uncertain"]
     asked = times_asked(stand_in)
     assert max(asked) <= 2
-    assert asked[2] <= sum(indeterminate)
-    assert (not indeterminate) == worker_survives
+    assert asked[2] <= sum(uncertain)
+    assert (not uncertain) == worker_survives
     reliability_result(
         kind="kill",
         where="daemon and code servers" if worker_survives else "daemon, code servers and runs",
@@ -139,6 +139,6 @@ def test_a_backfill_ends_well_after_daemon_and_code_servers_were_killed(
         answers_received=len(used),
         used=used.count(False),
         replayed=used.count(True),
-        indeterminate=len(indeterminate),
-        asked_twice=max(0, asked[2] - sum(indeterminate)),
+        uncertain=len(uncertain),
+        asked_twice=max(0, asked[2] - sum(uncertain)),
     )

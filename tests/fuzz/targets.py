@@ -15,6 +15,7 @@ from typing import get_args
 from psycopg.conninfo import conninfo_to_dict
 
 from aboutness_assets.database.url import service_conninfo
+from aboutness_assets.domain.chat import ChatAnswer, Usage
 from aboutness_assets.domain.errors import InvalidPartitionKey, SettingsError, UnparsableAnswer
 from aboutness_assets.domain.id_ranges import (
     LARGEST_ID,
@@ -27,9 +28,10 @@ from aboutness_assets.domain.id_ranges import (
     uncovered_intervals,
 )
 from aboutness_assets.domain.songs import Aboutness, Confidence, IdType, Song
-from aboutness_assets.generation.answer import read_answer
-from aboutness_assets.generation.cleaning import clean_song_field, clean_text
+from aboutness_assets.generation.answer import read_texts
+from aboutness_assets.generation.cleaning import clean_text
 from aboutness_assets.generation.packs import Pack
+from aboutness_assets.generation.song_fields import clean_song_field
 from aboutness_assets.limits.headers import (
     parse_duration,
     parse_number,
@@ -115,12 +117,13 @@ def entries(data: bytes) -> None:
     read_and_check(json.dumps({"songs": songs}))
 
 
+def chat_of(content: str) -> ChatAnswer:
+    return ChatAnswer(content, "stop", refusal=None, usage=Usage(0, 0, 0), model=None)
+
+
 def read_and_check(content: str) -> None:
     pack = Pack(SONGS)
-    try:
-        read = read_answer(content, pack)
-    except UnparsableAnswer:
-        return
+    read = read_texts(chat_of(content), pack)
     accounted_for = [*read.written, *(failed.song_id for failed in read.rejected)]
     assert sorted(map(str, accounted_for)) == sorted(str(song.song_id) for song in SONGS)
     for about in read.written.values():
@@ -129,7 +132,7 @@ def read_and_check(content: str) -> None:
         for confidence in (about.emotions_confidence, about.moments_confidence):
             assert confidence in get_args(Confidence)
     again = {key: _entry(read.written.get(song.song_id)) for key, song in pack.keyed().items()}
-    assert read_answer(json.dumps({"songs": again}), pack).written == read.written
+    assert read_texts(chat_of(json.dumps({"songs": again})), pack).written == read.written
 
 
 def _entry(about: Aboutness | None) -> dict[str, str] | None:

@@ -251,7 +251,7 @@ async def test_two_runs_at_once_ask_for_every_song_once(make_service: MakeServic
     assert len(backfills.rows()) == 45
     assert set(backfills.times_asked().values()) == {1}
     assert sorted(report.songs_written for report in reports) == [0, 45]
-    assert sum(report.indeterminate_requests for report in reports) == 0
+    assert sum(report.uncertain_requests for report in reports) == 0
 
 
 async def test_a_row_that_somebody_else_inserts_meanwhile_stays_as_it_is(

@@ -309,7 +309,7 @@ async def test_a_global_fault_in_the_midst_of_a_run_stops_it_and_loses_no_answer
     assert len(backfills.rows()) == 60
     assert report.failed == []
     assert backfills.times_asked().keys() == {(title, artist) for _, title, artist in songs} - answered
-    assert report.indeterminate_requests == 0
+    assert report.uncertain_requests == 0
 
 
 async def test_the_spending_cap_stops_a_run_before_it_is_passed_and_answers_stay(

@@ -71,7 +71,7 @@ async def test_answers_kept_by_a_killed_run_are_used_and_only_the_others_asked_a
 
     report = await backfills.fill()
 
-    assert (report.answers_replayed, report.indeterminate_requests) == (3, 3)
+    assert (report.answers_replayed, report.uncertain_requests) == (3, 3)
     assert (report.batch_requests, report.songs_written, report.failed) == (3, 60, [])
     assert backfills.times_asked().keys() == hung
     assert len(hung) == 30
@@ -80,7 +80,7 @@ async def test_answers_kept_by_a_killed_run_are_used_and_only_the_others_asked_a
     stand_in.reset()
     third = await backfills.fill()
     assert backfills.requests() == {}
-    assert (third.indeterminate_requests, third.answers_replayed) == (0, 0)
+    assert (third.uncertain_requests, third.answers_replayed) == (0, 0)
 
 
 async def test_rows_that_a_killed_run_wrote_stay_and_no_answer_is_paid_twice(
@@ -130,7 +130,7 @@ async def test_an_interrupted_run_ends_soon_and_keeps_the_answers_in_flight(
     report = await backfills.fill()
 
     assert backfills.packs() == []
-    assert (report.songs_written, report.indeterminate_requests) == (60 - report.songs_skipped_existing, 0)
+    assert (report.songs_written, report.uncertain_requests) == (60 - report.songs_skipped_existing, 0)
     assert len(backfills.rows()) == 60
 
 
@@ -148,7 +148,7 @@ async def test_an_interrupted_run_does_not_wait_for_a_provider_that_never_answer
 
     report = await backfills.fill()
 
-    assert report.indeterminate_requests == 2
+    assert report.uncertain_requests == 2
     assert len(backfills.rows()) == 20
 
 

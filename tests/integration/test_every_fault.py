@@ -190,7 +190,7 @@ async def endure(
     assert trial.oracle.without_a_row(trial.backfills.rows()) == set()
     trial.check_table()
     assert paid_twice == set()
-    assert again.indeterminate_requests == 0
+    assert again.uncertain_requests == 0
 
 
 def every_so_often(route: Route, fault: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments and at each commit point: nothing lost, only the indeterminate paid twice."""
+"""SIGKILL at random moments and at each commit point: nothing lost, only the uncertain paid twice."""
 
 from __future__ import annotations
 

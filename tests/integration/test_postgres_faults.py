@@ -136,7 +136,7 @@ async def test_a_postgres_that_is_restarted_under_a_run(
     await strike(campaign, 3, lambda: restart(servers[number], how))
     accounts = await hold(campaign, f"{where} Postgres restarted ({how})", reliability_result)
     # The answers that came meanwhile were held in memory until they could be kept.
-    assert accounts.indeterminate == 0
+    assert accounts.uncertain == 0
 
 
 STRIKES = 5
@@ -305,7 +305,7 @@ async def test_rows_for_which_the_disk_has_no_room(
     accounts = await hold(campaign, "disk of song_aboutness full", reliability_result)
 
     assert accounts.replayed > 0
-    assert (accounts.indeterminate, len(campaign.backfills.packs())) == (0, 12)
+    assert (accounts.uncertain, len(campaign.backfills.packs())) == (0, 12)
 
 
 async def test_answers_for_which_the_disk_has_no_room_wait_until_it_has(
@@ -324,7 +324,7 @@ async def test_answers_for_which_the_disk_has_no_room_wait_until_it_has(
     accounts = await hold(campaign, "disk of the journal full", reliability_result)
 
     assert campaign.faults == []
-    assert accounts.indeterminate == accounts.replayed == 0
+    assert accounts.uncertain == accounts.replayed == 0
 
 
 def no_room_was_found(server: EmbeddedPostgres) -> bool:
@@ -395,7 +395,7 @@ async def test_an_entry_whose_commit_was_not_heard_of_is_written_and_booked_once
     answered = await intend(journal_on(own_pool, lost=2))
     await journal_on(own_pool, lost=2).answered(answered, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.125)
     refused = await intend(journal_on(own_pool, lost=1))
-    await journal_on(own_pool, lost=1).unanswered(refused, maybe_paid=False)
+    await journal_on(own_pool, lost=1).unanswered(refused, maybe_billed=False)
 
     assert await fetch(own_pool, ENTRIES) == [(answered, b"answer"), (refused, None)]
     assert await fetch(own_pool, SPENT) == [(0.375,)]

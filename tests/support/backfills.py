@@ -16,12 +16,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from aboutness_assets.pipeline.report import Report
-from aboutness_assets.pipeline.runs import Run, fill_ranges
+from aboutness_assets.pipeline.runs import fill_ranges
+from aboutness_assets.pipeline.session import open_session
+from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
+from aboutness_assets.provider.sender import Retries
 from aboutness_assets.settings import Settings, load_settings
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
@@ -42,12 +46,10 @@ ONE_OLD_STYLE_ROW = (
 
 _PROCESS = """
 import asyncio, logging, sys
-from aboutness_assets.pipeline.runs import Run, fill_ranges
 from aboutness_assets.settings import load_settings
+from tests.support.backfills import fill_one
 range_key, run_id, interruptible = sys.argv[1:]
-work = fill_ranges(
-    load_settings(), [range_key], Run(run_id, run_id), logging.getLogger(), lambda key, report: None
-)
+work = fill_one(load_settings(), range_key, run_id, logging.getLogger())
 if interruptible:
     from aboutness_assets.orchestration.async_runner import run_until_interrupted
     run_until_interrupted(work, logging.getLogger())
@@ -58,10 +60,21 @@ else:
 _run_numbers = count(1)
 
 
-async def fill_one(settings: Settings, range_key: str, run: Run, log: logging.Logger) -> Report:
+QUICK = Tuning(retries=Retries(backoff_seconds=0.001))
+"""Requests that fail are sent again at once."""
+
+
+async def fill_one(
+    settings: Settings,
+    range_key: str,
+    run_id: str,
+    log: logging.Logger,
+    tuning: Tuning = DEFAULT_TUNING,
+) -> Report:
     """Fill one range; its report."""
     reports: dict[str, Report] = {}
-    await fill_ranges(settings, [range_key], run, log, reports.__setitem__)
+    async with open_session(settings, tuning) as session:
+        await fill_ranges(session, [range_key], run_id, log, reports.__setitem__)
     return reports[range_key]
 
 
@@ -101,6 +114,7 @@ class Backfills:
     stand_in: StandIn
     range_key: str = WHOLE_CATALOGUE
     settings_of_all_runs: dict[str, Any] = field(default_factory=dict)
+    tuning: Tuning = DEFAULT_TUNING
 
     def settings(self, **overrides: Any) -> Settings:
         """The settings of a run."""
@@ -118,10 +132,10 @@ class Backfills:
             }
         )
 
-    async def fill(self, *, budget: str | None = None, **overrides: Any) -> Report:
+    async def fill(self, **overrides: Any) -> Report:
         """One run over the range, with a run id of its own."""
         run_id = f"run {next(_run_numbers)}"
-        return await fill_one(self.settings(**overrides), self.range_key, Run(run_id, budget or run_id), LOG)
+        return await fill_one(self.settings(**overrides), self.range_key, run_id, LOG, self.tuning)
 
     def start_process(self, *, interruptible: bool = False, **overrides: Any) -> subprocess.Popen[str]:
         """One run over the range in a process of its own, to be killed or interrupted."""
@@ -140,6 +154,7 @@ class Backfills:
         return subprocess.Popen(
             [sys.executable, "-c", _PROCESS, *arguments],
             env={**os.environ, **environment},
+            cwd=Path(__file__).parents[2],
             stderr=subprocess.PIPE,
             text=True,
         )

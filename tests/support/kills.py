@@ -29,9 +29,6 @@ from pydantic import SecretStr
 
 from aboutness_assets.database.operations.connection import open_operations
 from aboutness_assets.domain.errors import AboutnessError
-from aboutness_assets.money.prices import cost_usd
-from aboutness_assets.pipeline.range_pipeline import MAX_EMBEDDING_TOKENS_PER_SONG
-from aboutness_assets.pipeline.runs import Run
 from aboutness_assets.settings import Settings, load_settings
 from tests.support.backfills import (
     DEADLINE_SECONDS,
@@ -54,6 +51,7 @@ PRICED = {
     "chat_model": "gpt-6-luna",
     "embedding_model": "text-embedding-3-small",
     "max_usd": 1000,
+    "budget": BUDGET,
     "pack_size": 5,
     "max_in_flight": 4,
     "quarantine_after": 1_000,
@@ -164,9 +162,9 @@ class Accounts:
     """By the run that received them."""
     replayed: int
     """Used by a later run, or settled by it because their rows were there."""
-    indeterminate: int
+    uncertain: int
     asked_twice: int
-    """Songs asked for more often than their indeterminate requests explain."""
+    """Songs asked for more often than their uncertain requests explain."""
 
 
 @dataclass
@@ -246,9 +244,10 @@ class Campaign:
             "select count(*) from aboutness_ops.chat_request where answered_at is null and settled_at is null"
         )
         run = self.start()
-        report = run.finish()
+        run.finish()
         self.note_end(run.run_id, run.outcome())
-        assert report["indeterminate_requests"] == in_flight
+        assert self._orphaned_by(run.run_id) == in_flight
+        self._hold_the_ledger()
         self._hold_the_table()
         return self._balance()
 
@@ -265,31 +264,48 @@ class Campaign:
             (str(NOTHING_KNOWN), "nothing_known")
         ]
 
+    def _orphaned_by(self, run_id: str) -> int:
+        """How many chat requests of dead runs this run found."""
+        [(orphaned,)] = self.backfills.journal(
+            "select count(*) from aboutness_ops.attempt"
+            f" where kind = 'chat' and orphaned_by = '{run_id}'"
+        )
+        return int(orphaned)
+
+    def _hold_the_ledger(self) -> None:
+        """Nothing is in flight or reserved, and the budget's sums are those over its attempts."""
+        [(billed, uncertain, reserved)] = self.backfills.journal(
+            "select billed_usd, uncertain_usd, reserved_usd from aboutness_ops.budget"
+        )
+        [(billed_sum, uncertain_sum, in_flight)] = self.backfills.journal(
+            "select coalesce(sum(usd), 0), coalesce(sum(max_usd) filter (where state = 'uncertain'), 0),"
+            " count(*) filter (where state = 'in_flight') from aboutness_ops.spending"
+        )
+        assert (billed, uncertain, reserved, in_flight) == (billed_sum, uncertain_sum, 0, 0)
+
     def _answers_received(self) -> int:
         [(answers,)] = self.backfills.journal(
             "select count(*) from aboutness_ops.chat_request"
-            " where answered_at is not null and outcome <> 'indeterminate'"
+            " where answered_at is not null and outcome <> 'uncertain'"
         )
         return int(answers)
 
     def _balance(self) -> Accounts:
         entries = self.backfills.journal(
-            "select run_id, songs, outcome, answered_at, settled_at, max_usd_estimate, usd"
+            "select run_id, songs, outcome, answered_at, settled_at"
             " from aboutness_ops.chat_request order by request_id"
         )
-        intended, answered, indeterminate = Counter[Any](), Counter[Any](), Counter[Any]()
-        used = replayed = requests_indeterminate = 0
-        usd_expected = 0.0
-        for run_id, songs, outcome, answered_at, settled_at, max_usd_estimate, usd in entries:
+        intended, answered, uncertain = Counter[Any](), Counter[Any](), Counter[Any]()
+        used = replayed = requests_uncertain = 0
+        for run_id, songs, outcome, answered_at, settled_at in entries:
             if outcome == "no_answer":
                 continue  # it was not sent
             pack = tuple(tuple(song) for song in songs)
             intended[pack] += 1
-            usd_expected += float(max_usd_estimate) if usd is None else float(usd) + _usd_to_embed(len(pack))
-            if outcome == "indeterminate":
-                assert run_id in self.ended_early, "a request of a run that ended well is indeterminate"
-                indeterminate.update(pack)
-                requests_indeterminate += 1
+            if outcome == "uncertain":
+                assert run_id in self.ended_early, "a request of a run that ended well is uncertain"
+                uncertain.update(pack)
+                requests_uncertain += 1
             else:
                 assert (outcome, answered_at is None) == ("used", False), "an answer was not used"
                 answered.update(pack)
@@ -299,23 +315,21 @@ class Campaign:
         asked = Counter(tuple(pack) for pack in self.backfills.packs())
         assert asked <= intended, "a request was sent without its intent"
         assert set(answered.values()) <= {1}, "two answers for one song were used"
-        [(spent,)] = self.backfills.journal("select sum(usd)::float8 from aboutness_ops.spend")
-        assert spent == pytest.approx(usd_expected)
         times_asked = self.backfills.times_asked()
         return Accounts(
             kills=self.kills,
             answers_received=self._answers_received(),
             used=used,
             replayed=replayed,
-            indeterminate=requests_indeterminate,
-            asked_twice=sum(times > 1 + indeterminate[song] for song, times in times_asked.items()),
+            uncertain=requests_uncertain,
+            asked_twice=sum(times > 1 + uncertain[song] for song, times in times_asked.items()),
         )
 
 
 async def outcome_of(settings: Settings, range_key: str, run_id: str) -> dict[str, Any]:
     """{"report": its numbers}, {"fault": the sentence} or {"error": a traceback} of one run."""
     try:
-        report = await fill_one(settings, range_key, Run(run_id, BUDGET), LOG)
+        report = await fill_one(settings, range_key, run_id, LOG)
     except AboutnessError as fault:
         return {"fault": str(fault)}
     except Exception:
@@ -325,15 +339,9 @@ async def outcome_of(settings: Settings, range_key: str, run_id: str) -> dict[st
             "songs_written": report.songs_written,
             "batch_requests": report.batch_requests,
             "answers_replayed": report.answers_replayed,
-            "indeterminate_requests": report.indeterminate_requests,
+            "uncertain_requests": report.uncertain_requests,
         }
     }
-
-
-def _usd_to_embed(songs: int) -> float:
-    usd = cost_usd("text-embedding-3-small", prompt_tokens=songs * MAX_EMBEDDING_TOKENS_PER_SONG)
-    assert usd is not None
-    return usd
 
 
 def _sessions_of_runs(connection: psycopg.Connection) -> int:
@@ -372,7 +380,9 @@ COMMIT_POINTS = (
     ),
     CommitPoint("settled", "aboutness_ops.chat_request", "update", "new.outcome = 'used'"),
     CommitPoint("row", "song_aboutness", "insert"),
-    CommitPoint("spend", "aboutness_ops.spend", "insert or update"),
+    CommitPoint("attempt opened", "aboutness_ops.attempt", "insert"),
+    CommitPoint("attempt closed", "aboutness_ops.attempt", "update"),
+    CommitPoint("budget", "aboutness_ops.budget", "insert or update"),
     CommitPoint("failed song", "aboutness_ops.failed_song", "insert or update"),
 )
 

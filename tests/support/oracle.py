@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from aboutness_assets.domain.songs import Aboutness
-from aboutness_assets.generation.cleaning import letters_and_digits
 from aboutness_assets.generation.prompt import sent_artist, sent_title
+from aboutness_assets.generation.song_fields import letters_and_digits
 from aboutness_local import writer
 from tests.support.backfills import Backfills, CatalogueRow, valid
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aboutness_assets.domain.errors import UnparsableAnswer
+from aboutness_assets.domain.chat import ChatAnswer, Usage
 from aboutness_assets.domain.songs import Aboutness, Song, SongId
-from aboutness_assets.generation.answer import ReadAnswer, read_answer
+from aboutness_assets.generation.answer import ReadAnswer, read_texts
 from aboutness_assets.generation.cleaning import is_valid_text
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import EXAMPLE_EMOTIONS
@@ -53,8 +53,16 @@ ENTRIES = {"1": entry(0), "2": entry(1), "3": entry(2)}
 WRITTEN: dict[SongId, Aboutness] = {11: aboutness(0), 12: aboutness(1), 13: aboutness(2)}
 
 
+def chat_of(content: str | None, finish_reason: str = "stop", refusal: str | None = None) -> ChatAnswer:
+    return ChatAnswer(content, finish_reason, refusal, Usage(0, 0, 0), model=None)
+
+
+def read_content(content: str, pack: Pack = PACK) -> ReadAnswer:
+    return read_texts(chat_of(content), pack)
+
+
 def read(entries: Any, pack: Pack = PACK) -> ReadAnswer:
-    return read_answer(json.dumps({"songs": entries}), pack)
+    return read_content(json.dumps({"songs": entries}), pack)
 
 
 def causes(answer: ReadAnswer) -> dict[Any, str]:
@@ -89,7 +97,7 @@ LIST = [{"key": key, **texts} for key, texts in ENTRIES.items()]
     ],
 )
 def test_an_answer_is_understood_in_every_form_that_models_give_it(content: str) -> None:
-    assert read_answer(content, PACK) == ReadAnswer(WRITTEN, [])
+    assert read_content(content) == ReadAnswer(WRITTEN, [])
 
 
 @pytest.mark.parametrize(
@@ -122,9 +130,40 @@ def test_an_answer_is_understood_in_every_form_that_models_give_it(content: str)
         *("1" * 10_000, '{"a":' * 900, "\ud800", '{"songs"'),
     ],
 )
-def test_what_is_no_answer_is_unparsable(content: str) -> None:
-    with pytest.raises(UnparsableAnswer, match="for 3 songs"):
-        read_answer(content, PACK)
+def test_content_that_is_no_answer_is_unparsable(content: str) -> None:
+    answer = read_content(content)
+    assert answer.written == {}
+    assert causes(answer) == dict.fromkeys((11, 12, 13), "unparsable")
+
+
+@pytest.mark.parametrize(
+    ("chat", "cause", "reason"),
+    [
+        (chat_of(DOCUMENT, refusal="I can't help with that"), "refused", "I can't help with that"),
+        (chat_of(None, refusal="No."), "refused", "No."),
+        (chat_of(DOCUMENT, "content_filter"), "content_filter", "content filter"),
+        (chat_of(None), "unparsable", "holds no text"),
+        (chat_of(""), "unparsable", "holds no text"),
+        (chat_of("nonsense"), "unparsable", "8 characters for 3 songs"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_rejects_every_song_with_the_reason(
+    chat: ChatAnswer, cause: str, reason: str
+) -> None:
+    answer = read_texts(chat, PACK)
+    assert answer.written == {}
+    assert [(failed.song_id, failed.cause) for failed in answer.rejected] == [
+        (11, cause),
+        (12, cause),
+        (13, cause),
+    ]
+    assert all(reason in failed.reason for failed in answer.rejected)
+
+
+def test_an_answer_that_its_length_ended_gives_the_songs_before_the_cut() -> None:
+    answer = read_texts(chat_of(DOCUMENT[: DOCUMENT.index('"3"') + 20], "length"), PACK)
+    assert answer.written == {11: WRITTEN[11], 12: WRITTEN[12]}
+    assert causes(answer) == {13: "missing"}
 
 
 JSON = st.recursive(
@@ -169,11 +208,8 @@ ANY_CONTENT = st.one_of(
 
 
 @given(ANY_CONTENT)
-def test_any_content_gives_each_song_valid_texts_or_a_reason_or_is_unparsable(content: str) -> None:
-    try:
-        answer = read_answer(content, PACK)
-    except UnparsableAnswer:
-        return
+def test_any_content_gives_each_song_valid_texts_or_a_reason(content: str) -> None:
+    answer = read_content(content)
     assert answer.written.keys().isdisjoint(causes(answer))
     assert answer.written.keys() | causes(answer).keys() == {11, 12, 13}
     assert len(answer.rejected) + len(answer.written) == 3
@@ -191,13 +227,9 @@ def test_any_content_gives_each_song_valid_texts_or_a_reason_or_is_unparsable(co
 def test_an_answer_that_is_cut_off_gives_what_was_whole_and_nothing_else(length: int, content: str) -> None:
     cut = content[:length]
     whole = sum(f'"{text}"' in cut and cut.split(f'"{text}"')[1].find("}") >= 0 for text in MOMENTS[:3])
-    if whole == 0:
-        with pytest.raises(UnparsableAnswer):
-            read_answer(cut, PACK)
-        return
-    answer = read_answer(cut, PACK)
+    answer = read_content(cut)
     assert answer.written == dict(list(WRITTEN.items())[:whole])
-    assert set(causes(answer).values()) <= {"missing"}
+    assert set(causes(answer).values()) <= {"missing" if whole else "unparsable"}
 
 
 # --- Entries --------------------------------------------------------------------------------------
@@ -262,21 +294,21 @@ def test_texts_are_cleaned() -> None:
 
 def test_a_key_that_is_given_twice_with_the_same_entry_is_fine() -> None:
     twice = DOCUMENT.replace('"songs": {', '"songs": {"2": ' + json.dumps(entry(1)) + ",")
-    assert read_answer(twice, PACK).written == WRITTEN
+    assert read_content(twice).written == WRITTEN
     assert read([*LIST, LIST[1]]).written == WRITTEN
 
 
 def test_a_key_that_is_given_twice_with_different_entries_tells_nothing() -> None:
     twice = DOCUMENT.replace('"songs": {', '"songs": {"2": ' + json.dumps(entry(3)) + ",")
-    assert causes(read_answer(twice, PACK)) == {12: "unparsable"}
+    assert causes(read_content(twice)) == {12: "unparsable"}
     assert causes(read([*LIST, {**LIST[1], "moments_text": "elsewhere"}])) == {12: "unparsable"}
     both = DOCUMENT[:-1] + ', "songs": {"1": ' + json.dumps(entry(3)) + "}}"
-    assert causes(read_answer(both, PACK)) == dict.fromkeys((11, 12, 13), "unparsable")
+    assert causes(read_content(both)) == dict.fromkeys((11, 12, 13), "unparsable")
 
 
 def test_a_text_that_is_given_twice_differently_is_not_chosen_from() -> None:
     twice = DOCUMENT.replace(f'"moments_text": "{MOMENTS[1]}"', '"moments_text": "x", "moments_text": "y"')
-    assert causes(read_answer(twice, PACK)) == {12: "unusable_text"}
+    assert causes(read_content(twice)) == {12: "unusable_text"}
 
 
 # --- Whose entry? ---------------------------------------------------------------------------------

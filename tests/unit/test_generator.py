@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aboutness_assets.domain.chat import ChatAnswer, Usage
 from aboutness_assets.domain.errors import (
     AboutnessError,
+    ContentFiltered,
     FatalError,
     ProviderUnavailable,
     RequestRefused,
     UnparsableAnswer,
 )
 from aboutness_assets.domain.songs import RequestKind, Song
-from aboutness_assets.generation.generator import Answer, generate
+from aboutness_assets.generation.generator import Answered, generate
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.limits.breaker import CircuitBreaker
 
@@ -25,7 +27,12 @@ NAMES = ["Amber", "Basalt", "Cedar", "Dune", "Ember", "Fjord", "Glacier", "Harbo
 SONGS = tuple(Song(number, name, "Artist") for number, name in enumerate(NAMES))
 PACK = Pack(SONGS)
 
-Reply = Callable[[Pack], str | Answer]
+
+def chat_of(content: str | None, finish_reason: str = "stop", refusal: str | None = None) -> ChatAnswer:
+    return ChatAnswer(content, finish_reason, refusal, Usage(0, 0, 0), model=None)
+
+
+Reply = Callable[[Pack], str | ChatAnswer]
 
 
 def content(pack: Pack, without: frozenset[int] = frozenset(), broken: frozenset[int] = frozenset()) -> str:
@@ -68,18 +75,14 @@ class ScriptedAsk:
     asked: list[tuple[RequestKind, list[int | str]]] = field(default_factory=list)
     answered: list[int] = field(default_factory=list)
 
-    async def __call__(self, pack: Pack, kind: RequestKind) -> Answer:
+    async def __call__(self, pack: Pack, kind: RequestKind) -> Answered:
         self.asked.append((kind, [song.song_id for song in pack.songs]))
         number = len(self.asked)
         reply = self.script.pop(0) if self.script else self.otherwise
         await asyncio.sleep(0)
         replied = reply(pack)
         self.answered.append(number)
-        return (
-            Answer(number, replied, "stop", None)
-            if isinstance(replied, str)
-            else Answer(number, replied.content, replied.finish_reason, replied.refusal)
-        )
+        return Answered(number, chat_of(replied) if isinstance(replied, str) else replied)
 
 
 def singles(*song_ids: int) -> list[tuple[str, list[int]]]:
@@ -149,10 +152,11 @@ async def test_a_song_whose_entry_speaks_of_another_is_asked_for_alone() -> None
     [
         failing(UnparsableAnswer("no JSON")),
         failing(RequestRefused("HTTP 400")),
+        failing(ContentFiltered("HTTP 400, content_filter")),
         lambda pack: "no JSON at all",
-        lambda pack: Answer(0, None, "stop", None),
-        lambda pack: Answer(0, None, "stop", "I can't help with that"),
-        lambda pack: Answer(0, content(pack), "content_filter", None),
+        lambda pack: chat_of(None),
+        lambda pack: chat_of(None, refusal="I can't help with that"),
+        lambda pack: chat_of(content(pack), "content_filter"),
     ],
 )
 async def test_an_answer_that_cannot_be_used_at_all_goes_to_single_songs_at_once(reply: Reply) -> None:
@@ -169,10 +173,11 @@ async def test_an_answer_that_cannot_be_used_at_all_goes_to_single_songs_at_once
     [
         (failing(UnparsableAnswer("no JSON")), "unparsable", 2),
         (failing(RequestRefused("HTTP 400")), "refused", 1),
+        (failing(ContentFiltered("HTTP 400, content_filter")), "content_filter", 1),
         (failing(ProviderUnavailable("HTTP 503")), "provider_unavailable", 1),
-        (lambda pack: Answer(0, None, "stop", "I can't help with that"), "refused", 1),
-        (lambda pack: Answer(0, "{", "content_filter", None), "content_filter", 2),
-        (lambda pack: Answer(0, "", "stop", None), "unparsable", 2),
+        (lambda pack: chat_of(None, refusal="I can't help with that"), "refused", 1),
+        (lambda pack: chat_of("{", "content_filter"), "content_filter", 2),
+        (lambda pack: chat_of(""), "unparsable", 2),
         (lambda pack: content(pack, without=frozenset({3})), "missing", 2),
         (lambda pack: content(pack, broken=frozenset({3})), "unusable_text", 2),
     ],
@@ -198,10 +203,10 @@ async def test_when_the_provider_is_unavailable_no_song_is_asked_for_alone() -> 
     assert len(generated.failed) == 10
 
 
-async def test_a_global_fault_comes_out_as_it_is_and_cancels_the_other_requests() -> None:
+async def test_a_fatal_error_comes_out_as_it_is_and_cancels_the_other_requests() -> None:
     started, cancelled = 0, 0
 
-    async def ask(pack: Pack, kind: RequestKind) -> Answer:
+    async def ask(pack: Pack, kind: RequestKind) -> Answered:
         nonlocal started, cancelled
         if kind == "pack":
             raise UnparsableAnswer("no JSON")
@@ -221,6 +226,20 @@ async def test_a_global_fault_comes_out_as_it_is_and_cancels_the_other_requests(
     assert cancelled == 9
 
 
+async def test_the_cause_of_a_fatal_error_stays_attached_for_the_log() -> None:
+    cause = ConnectionError("reset")
+
+    async def ask(pack: Pack, kind: RequestKind) -> Answered:
+        if kind == "pack":
+            raise UnparsableAnswer("no JSON")
+        raise FatalError("no quota") from cause
+
+    with pytest.raises(FatalError) as raised:
+        await generate(PACK, ask, never())
+
+    assert raised.value.__cause__ is cause
+
+
 REPLIES = st.sampled_from(
     [
         content,
@@ -229,7 +248,7 @@ REPLIES = st.sampled_from(
         lacking(*range(10)),
         lambda pack: content(pack, broken=frozenset({3, 4})),
         lambda pack: "nonsense",
-        lambda pack: Answer(0, None, "stop", "no"),
+        lambda pack: chat_of(None, refusal="no"),
         failing(UnparsableAnswer("no JSON")),
         failing(RequestRefused("HTTP 400")),
         failing(ProviderUnavailable("HTTP 503")),

@@ -17,7 +17,7 @@ KILL = {
     "answers_received": 30,
     "used": 28,
     "replayed": 2,
-    "indeterminate": 3,
+    "uncertain": 3,
     "asked_twice": 0,
 }
 

@@ -1,4 +1,4 @@
-"""Failed songs, a row each, in our own schema: why, how often, since when, and whether still to be tried."""
+"""Failed songs, one row each, in our own schema: why, how often and since when they failed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from aboutness_assets.database.operations.connection import Operations
+from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Cause, FailedSong, Song, SongId
 
 OUTAGES: frozenset[Cause] = frozenset({"provider_unavailable"})
-"""Causes that say nothing of the song: they burn no attempt."""
+"""Causes that say nothing about the song: they count as no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedSongRecord:
-    """What is on record of one failed song; attempts are runs in which it failed by its own fault."""
+    """What is on record about one failed song; attempts: runs in which it failed by its own fault."""
 
     song_id: str
     cause: Cause
@@ -33,38 +34,28 @@ class FailedSongRecord:
 
 
 class FailedSongs:
-    """The failed songs of one table, as one run sees and records them.
+    """The failed songs of one table, as one run over one range sees and records them.
 
     A song that has failed in ``quarantine_after`` runs is not paid for again until it is released.
     """
 
-    def __init__(
-        self,
-        operations: Operations,
-        *,
-        table_id: str,
-        run_id: str,
-        range_key: str,
-        quarantine_after: int,
-    ) -> None:
+    def __init__(self, operations: Operations, range_run: RangeRun, *, quarantine_after: int) -> None:
         self._operations = operations
-        self._table_id = table_id
-        self._run_id = run_id
-        self._range_key = range_key
+        self._range_run = range_run
         self._quarantine_after = quarantine_after
 
     async def record(self, failures: Sequence[FailedSong], request_ids: Sequence[int]) -> None:
-        """Record that songs failed in this run, at most once a song and run.
+        """Record that songs failed in this run; a second record of a song in one run changes nothing.
 
-        request_ids: the answers that failed them.
+        request_ids: the requests whose answers failed them.
         """
 
-        async def record(connection: AsyncConnection, again: bool) -> None:
+        async def record(connection: AsyncConnection) -> None:
             await connection.cursor().executemany(
                 "insert into aboutness_ops.failed_song as known"
                 " (table_id, song_id, cause, reason, attempts, quarantined, request_ids, run_id, range_key)"
-                " values (%(table_id)s, %(song_id)s, %(cause)s, %(reason)s, %(burns)s,"
-                " %(burns)s >= %(limit)s, %(request_ids)s, %(run_id)s, %(range_key)s)"
+                " values (%(table_id)s, %(song_id)s, %(cause)s, %(reason)s, %(counts)s,"
+                " %(counts)s >= %(limit)s, %(request_ids)s, %(run_id)s, %(range_key)s)"
                 " on conflict (table_id, song_id) do update set cause = excluded.cause,"
                 " reason = excluded.reason, run_id = excluded.run_id, range_key = excluded.range_key,"
                 " request_ids = known.request_ids || excluded.request_ids,"
@@ -74,15 +65,15 @@ class FailedSongs:
                 " where known.run_id <> excluded.run_id",
                 [
                     {
-                        "table_id": self._table_id,
+                        "table_id": self._range_run.table_id,
                         "song_id": str(failure.song_id),
                         "cause": failure.cause,
                         "reason": failure.reason,
-                        "burns": 0 if failure.cause in OUTAGES else 1,
+                        "counts": 0 if failure.cause in OUTAGES else 1,
                         "limit": self._quarantine_after,
                         "request_ids": list(request_ids),
-                        "run_id": self._run_id,
-                        "range_key": self._range_key,
+                        "run_id": self._range_run.run_id,
+                        "range_key": self._range_run.range_key,
                     }
                     for failure in failures
                 ],
@@ -91,7 +82,7 @@ class FailedSongs:
         await self._operations.transact(record)
 
     async def among(self, songs: Sequence[Song]) -> dict[str, FailedSongRecord]:
-        """What is on record of these songs, by song_id as text."""
+        """What is on record about these songs, by song_id as text."""
         records = await self._select("song_id = any(%s)", [[str(song.song_id) for song in songs]])
         return {record.song_id: record for record in records}
 
@@ -102,23 +93,23 @@ class FailedSongs:
     async def count_by_cause(self) -> dict[str, int]:
         """How many songs are on record for each cause."""
 
-        async def count(connection: AsyncConnection, again: bool) -> dict[str, int]:
+        async def count(connection: AsyncConnection) -> dict[str, int]:
             cursor = await connection.execute(
                 "select cause, count(*) from aboutness_ops.failed_song where table_id = %s"
                 " group by cause order by cause",
-                [self._table_id],
+                [self._range_run.table_id],
             )
             return dict(await cursor.fetchall())
 
         return await self._operations.query(count)
 
     async def forget(self, song_ids: Collection[SongId]) -> None:
-        """Strike songs off the record: they have their rows now."""
+        """Delete songs from the record: they have their rows now."""
 
-        async def delete(connection: AsyncConnection, again: bool) -> None:
+        async def delete(connection: AsyncConnection) -> None:
             await connection.execute(
                 "delete from aboutness_ops.failed_song where table_id = %s and song_id = any(%s)",
-                [self._table_id, [str(song_id) for song_id in song_ids]],
+                [self._range_run.table_id, [str(song_id) for song_id in song_ids]],
             )
 
         await self._operations.query(delete)
@@ -126,25 +117,25 @@ class FailedSongs:
     async def release(self, *, cause: str | None, song_ids: Sequence[str]) -> list[str]:
         """Let chosen songs be tried again: by id, by cause, or all; returns their ids in order."""
 
-        async def update(connection: AsyncConnection, again: bool) -> list[str]:
+        async def update(connection: AsyncConnection) -> list[str]:
             cursor = await connection.execute(
                 "update aboutness_ops.failed_song set attempts = 0, quarantined = false where table_id = %s"
                 " and (%s::text is null or cause = %s) and (%s::text[] = '{}' or song_id = any(%s))"
                 " returning song_id",
-                [self._table_id, cause, cause, list(song_ids), list(song_ids)],
+                [self._range_run.table_id, cause, cause, list(song_ids), list(song_ids)],
             )
             return sorted(song_id for (song_id,) in await cursor.fetchall())
 
         return await self._operations.query(update)
 
     async def _select(self, rest: LiteralString, parameters: Sequence[object]) -> list[FailedSongRecord]:
-        async def select(connection: AsyncConnection, again: bool) -> list[FailedSongRecord]:
+        async def select(connection: AsyncConnection) -> list[FailedSongRecord]:
             cursor = connection.cursor(row_factory=class_row(FailedSongRecord))
             await cursor.execute(
                 "select song_id, cause, reason, attempts, quarantined, range_key, run_id, request_ids,"
                 " last_failed_at"
                 " from aboutness_ops.failed_song where table_id = %s and " + rest,
-                [self._table_id, *parameters],
+                [self._range_run.table_id, *parameters],
             )
             return await cursor.fetchall()
 

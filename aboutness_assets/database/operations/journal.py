@@ -127,7 +127,7 @@ class Journal:
             await connection.execute(
                 "update aboutness_ops.chat_request set settled_at = clock_timestamp(), outcome = %s"
                 " where request_id = %s and settled_at is null",
-                ["indeterminate" if maybe_billed else "no_answer", request_id],
+                ["uncertain" if maybe_billed else "no_answer", request_id],
             )
 
         await self._operations.write(record)
@@ -177,7 +177,7 @@ class Journal:
             )
             await connection.execute(
                 "update aboutness_ops.chat_request"
-                " set settled_at = clock_timestamp(), outcome = 'indeterminate'"
+                " set settled_at = clock_timestamp(), outcome = 'uncertain'"
                 " where table_id = %(table_id)s and range_key = %(range_key)s and settled_at is null"
                 " and answered_at is null",
                 where,

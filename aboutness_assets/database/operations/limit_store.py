@@ -54,7 +54,7 @@ class PostgresLimitStore:
         """See LimitStore."""
         document = None if observation is None else Jsonb(_document(observation))
 
-        async def call(connection: AsyncConnection, again: bool) -> Lease:
+        async def call(connection: AsyncConnection) -> Lease:
             cursor = connection.cursor(row_factory=class_row(Lease))
             await cursor.execute(
                 "select * from aboutness_ops.reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -79,7 +79,7 @@ class PostgresLimitStore:
     async def rate_limited(self, *, age: float, wait: float | None) -> Pause:
         """See LimitStore."""
 
-        async def call(connection: AsyncConnection, again: bool) -> Pause:
+        async def call(connection: AsyncConnection) -> Pause:
             cursor = connection.cursor(row_factory=class_row(Pause))
             await cursor.execute(
                 "select * from aboutness_ops.rate_limited(%s, %s, %s, %s, %s, %s)",

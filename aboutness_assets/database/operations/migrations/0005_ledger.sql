@@ -40,12 +40,17 @@ select sent_at, table_id, budget, run_id, range_key, kind, model, tier, state,
        prompt_tokens, cached_tokens, completion_tokens, usd, max_usd
 from aboutness_ops.attempt;
 
+alter table aboutness_ops.chat_request drop constraint chat_request_outcome_check;
+update aboutness_ops.chat_request set outcome = 'uncertain' where outcome = 'indeterminate';
+alter table aboutness_ops.chat_request
+  add constraint chat_request_outcome_check check (outcome in ('used', 'no_answer', 'uncertain'));
+
 -- What the journal knew of money moves into the ledger.
 insert into aboutness_ops.attempt
   (request_id, table_id, budget, run_id, range_key, kind, model, tier, state, sent_at, closed_at,
    prompt_tokens, cached_tokens, completion_tokens, usd, max_usd, reported_by)
 select request_id, table_id, budget, run_id, range_key, 'chat', model, 'standard',
-       case when answered_at is not null then 'billed' when outcome = 'indeterminate' then 'uncertain'
+       case when answered_at is not null then 'billed' when outcome = 'uncertain' then 'uncertain'
             when settled_at is not null then 'refused' else 'in_flight' end,
        asked_at, coalesce(answered_at, settled_at), prompt_tokens, cached_tokens, completion_tokens, usd,
        max_usd_estimate, case when answered_at is not null or settled_at is not null then run_id end

@@ -1,0 +1,69 @@
+"""Locks on ranges: no two runs work on one range at the same time, on whichever hosts they are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from aboutness_assets.database.postgres_errors import postgres_message
+from aboutness_assets.domain.errors import FatalError
+
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Seconds, seconds and probes: no firewall drops the lock's connection as idle, and its loss is noticed."""
+
+
+@asynccontextmanager
+async def exclusive_ranges(
+    conninfo: str, table_id: str, range_keys: Sequence[str] | None, log: logging.Logger
+) -> AsyncIterator[None]:
+    """Hold ranges for this run alone (None: the whole table); waits while another run holds one of them.
+
+    conninfo: of our own Postgres, as ``operations_conninfo`` returns it. The locks are session locks on a
+    connection of their own, so they end with the process. When that connection is lost another run may take
+    the ranges: then the body is cancelled and FatalError is raised.
+    """
+    conninfo = make_conninfo(conninfo, **_KEEPALIVES)
+    fault: BaseException
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        await _lock(connection, f"{table_id} table", shared=range_keys is not None, log=log)
+        # All runs take their ranges in the same order, so no two can wait for each other.
+        for range_key in sorted(set(range_keys or ())):
+            await _lock(connection, f"{table_id} range {range_key}", shared=False, log=log)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_raise_when_lost(connection))
+                yield
+                watch.cancel()
+            return
+        except BaseExceptionGroup as faults:
+            fault = faults.exceptions[0]
+        raise fault
+
+
+async def _raise_when_lost(connection: psycopg.AsyncConnection) -> None:
+    try:
+        async for _ in connection.notifies():  # no notification ever comes, but the connection's end is seen
+            pass
+    except psycopg.OperationalError as lost:
+        raise FatalError(
+            "The lock on the ranges was lost with its connection to our own Postgres (DAGSTER_PG_URL): "
+            f"{postgres_message(lost)}. As another run could take the ranges now, this one stops. "
+            "What was written and what was paid for is kept; run it again."
+        ) from lost
+
+
+async def _lock(connection: psycopg.AsyncConnection, name: str, *, shared: bool, log: logging.Logger) -> None:
+    kind = "_shared" if shared else ""
+    cursor = await connection.execute(f"select pg_try_advisory_lock{kind}(hashtextextended(%s, 0))", [name])
+    if await cursor.fetchone() == (True,):
+        return
+    log.info(
+        "Another run is working on %s: waiting until it has finished, so that nothing is paid for twice.",
+        name,
+    )
+    await connection.execute(f"select pg_advisory_lock{kind}(hashtextextended(%s, 0))", [name])
