@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
 
 from aboutness_assets.domain.errors import SettingsError
 from aboutness_assets.money.price_list import ListedPrice, listed_price
@@ -187,26 +186,3 @@ def _parsed(setting: str, name: str, parts: tuple[str, ...]) -> tuple[list[Decim
             f"write {form} in dollars per million tokens."
         )
     return numbers, note or name
-
-
-@cache
-def _price_of_either_kind(model: str) -> Price | None:
-    return chat_price(model, None) or embedding_price(model, None)
-
-
-# Until the callers of cost_usd pass settings, in which the embedded environment states its pretend prices.
-_FREE_MODELS = frozenset({"stand-in-writer", "stand-in-wordllama"})
-
-
-def cost_usd(
-    model: str, *, prompt_tokens: int, cached_tokens: int = 0, completion_tokens: int = 0
-) -> float | None:
-    """US dollars for so many tokens of a model of the price list; None for a model of unknown price."""
-    if model in _FREE_MODELS:
-        return 0.0
-    price = _price_of_either_kind(model)
-    if price is None:
-        return None
-    return price.cost(
-        prompt_tokens=prompt_tokens, cached_tokens=cached_tokens, completion_tokens=completion_tokens
-    )

@@ -183,7 +183,7 @@ async def open_session(settings: Settings, tuning: Tuning = DEFAULT_TUNING) -> A
     ):
         async with (
             open_service(service_url, tuning.service_connections) as pool,
-            open_operations(operations_url) as operations,
+            open_operations(operations_url, retry_seconds=tuning.operations_retry_seconds) as operations,
         ):
             async with pool.connection() as connection:
                 table = await read_table(connection, tuning.insert_retry)

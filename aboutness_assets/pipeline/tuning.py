@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from aboutness_assets.database.operations.connection import RETRY_SECONDS
 from aboutness_assets.database.service.aboutness_table import DEFAULT_INSERT_RETRY, InsertRetry
 from aboutness_assets.limits.throttle import MAX_PAUSE_SECONDS
 from aboutness_assets.provider.sender import Retries
@@ -32,6 +33,7 @@ class Tuning:
     service_connections: int = 6
     retries: Retries = field(default_factory=Retries)
     insert_retry: InsertRetry = DEFAULT_INSERT_RETRY
+    operations_retry_seconds: float = RETRY_SECONDS
 
 
 DEFAULT_TUNING = Tuning()

@@ -12,6 +12,12 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import get_args
 
+from aboutness_assets.provider.client import (
+    MAX_MESSAGE_CHARACTERS,
+    _ProviderError,
+    read_chat_body,
+    read_embeddings_body,
+)
 from psycopg.conninfo import conninfo_to_dict
 
 from aboutness_assets.database.url import service_conninfo
@@ -38,12 +44,6 @@ from aboutness_assets.limits.headers import (
     rate_limit_wait,
     read_quota,
     retry_after,
-)
-from aboutness_assets.provider.client import (
-    MAX_MESSAGE_CHARACTERS,
-    _ProviderError,
-    read_chat_body,
-    read_embeddings_body,
 )
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

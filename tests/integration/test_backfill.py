@@ -15,10 +15,7 @@ import pytest
 
 from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.database.service.catalogue import PAGE_SIZE
-from aboutness_assets.pipeline import runs
-from aboutness_assets.pipeline.runs import Run
 from tests.support.backfills import (
-    LOG,
     ONE_OLD_STYLE_ROW,
     Backfills,
     CatalogueRow,
@@ -86,7 +83,8 @@ async def test_every_song_gets_its_row_ten_songs_a_request(
     assert report.embedding_requests == backfills.requests()["embeddings"] < 10
     assert report.prompt_tokens > 0 < report.completion_tokens
     assert report.embedding_tokens > 0
-    assert report.cost_usd == 0  # the stand-in's price
+    expected = (0.10 * report.prompt_tokens + 0.50 * report.completion_tokens) / 1e6
+    assert report.cost_usd == pytest.approx(expected + 0.02 * report.embedding_tokens / 1e6)
     assert backfills.journal("select distinct outcome from aboutness_ops.chat_request") == [("used",)]
 
 
@@ -276,13 +274,13 @@ async def test_a_smoke_run_takes_fifty_songs_in_five_requests_and_passes(
     backfills = Backfills(make_service(songs=sample_songs(70), vector_type="real[]"), stand_in)
     backfills.arrange(ONE_OLD_STYLE_ROW, [2, "Old style. " * 20])
 
-    result = await runs.smoke(backfills.settings(), Run("smoke", "smoke"), LOG)
+    _, lines = await backfills.smoke()
 
-    assert result.passed, result.criteria
+    assert all(line.passed for line in lines), lines
     assert backfills.requests()["chat"] == 5
     assert backfills.rows().keys() == {str(number) for number in range(1, 52)}
-    again = await runs.smoke(backfills.settings(), Run("again", "again"), LOG)
-    assert again.passed
+    _, again = await backfills.smoke("again")
+    assert all(line.passed for line in again)
     assert len(backfills.rows()) == 70
 
 
@@ -291,11 +289,11 @@ async def test_criteria_hold_after_a_run_and_tell_what_was_broken_by_others(
 ) -> None:
     backfills = Backfills(make_service(songs=sample_songs(20), vector_type="real[]"), stand_in)
     backfills.arrange(ONE_OLD_STYLE_ROW, [2, "Old style. " * 20])
-    not_ready = await runs.evaluate_criteria(backfills.settings())
+    not_ready = await backfills.criteria()
     await backfills.fill()
-    ready = await runs.evaluate_criteria(backfills.settings(), [backfills.range_key])
+    ready = await backfills.criteria([backfills.range_key])
     backfills.arrange("update song_aboutness set moments_text = repeat('x', 101) where song_id in (2, 5)")
-    broken = await runs.evaluate_criteria(backfills.settings(), [backfills.range_key])
+    broken = await backfills.criteria([backfills.range_key])
 
     def failing(verdicts: Sequence[Verdict]) -> set[str]:
         return {verdict.name for verdict in verdicts if not verdict.passed}
@@ -312,7 +310,7 @@ async def test_criteria_hold_after_a_run_and_tell_what_was_broken_by_others(
     assert shown["old_style_rows_untouched"] == ["2"]
 
 
-async def test_laid_ranges_are_filled_one_after_the_other(
+async def test_new_partitions_are_filled_one_after_the_other(
     make_service: MakeService, stand_in: StandIn
 ) -> None:
     songs: list[CatalogueRow] = [
@@ -321,15 +319,15 @@ async def test_laid_ranges_are_filled_one_after_the_other(
     service = make_service(songs=songs, id_type="text")
     everything = Backfills(service, stand_in, settings_of_all_runs={"range_size": 10})
     keys: list[str] = []
-    laid = await runs.create_partitions(everything.settings(), lambda: keys, keys.extend, LOG)
+    created = await everything.create_partitions(keys)
 
     for key in keys:
         await Backfills(service, stand_in, key).fill()
 
     assert len(keys) == 4
     assert everything.rows().keys() == {song_id for song_id, _, _ in songs}
-    assert laid == keys
-    assert await runs.create_partitions(everything.settings(), lambda: keys, keys.extend, LOG) == []
+    assert created == keys
+    assert await everything.create_partitions(keys) == []
 
 
 def real_songs(name: str, number: int) -> list[CatalogueRow]:

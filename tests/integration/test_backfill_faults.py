@@ -2,15 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
 from aboutness_assets.domain.errors import AboutnessError, FatalError, SettingsError
-from aboutness_assets.pipeline import runs
-from aboutness_assets.provider.client import OpenAIClient
-from tests.support.backfills import Backfills, sample_songs, valid
+from tests.support.backfills import QUICK, Backfills, sample_songs, valid
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
 
@@ -19,13 +16,8 @@ MakeService = Callable[..., ServiceDatabase]
 UNREACHABLE = "postgresql://nobody:sesame@127.0.0.1:1/nowhere"
 
 
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "OpenAIClient", partial(OpenAIClient, retry_backoff_seconds=0.001))
-
-
 def ten_songs(make_service: MakeService, stand_in: StandIn, **service: Any) -> Backfills:
-    return Backfills(make_service(songs=sample_songs(10), **service), stand_in)
+    return Backfills(make_service(songs=sample_songs(10), **service), stand_in, tuning=QUICK)
 
 
 def pack_sizes(backfills: Backfills) -> list[int]:
@@ -297,7 +289,7 @@ async def test_a_global_fault_in_the_midst_of_a_run_stops_it_and_loses_no_answer
 ) -> None:
     songs = sample_songs(60)
     stand_in.control({"chat": {"script": [None, None, fault]}})
-    backfills = Backfills(make_service(songs=songs), stand_in)
+    backfills = Backfills(make_service(songs=songs), stand_in, tuning=QUICK)
 
     with pytest.raises(FatalError, match=words):
         await backfills.fill(max_in_flight=1)
@@ -319,21 +311,24 @@ async def test_the_spending_cap_stops_a_run_before_it_is_passed_and_answers_stay
     backfills = Backfills(
         make_service(songs=songs),
         stand_in,
+        tuning=QUICK,
         settings_of_all_runs={"chat_model": "gpt-6-luna", "embedding_model": "text-embedding-3-small"},
     )
     cap = 0.002
 
     with pytest.raises(FatalError, match="ABOUTNESS_MAX_USD"):
-        await backfills.fill(budget="one backfill", max_usd=cap)
+        await backfills.fill(max_usd=cap)
 
     packs = backfills.packs()
     assert 0 < len(packs) < 6
-    [(spent,)] = backfills.journal("select usd from aboutness_ops.spend")
+    [(spent, uncertain, reserved)] = backfills.journal(
+        "select billed_usd, uncertain_usd, reserved_usd from aboutness_ops.budget"
+    )
     assert 0 < spent <= cap
-    [(paid,)] = backfills.journal("select sum(usd) from aboutness_ops.chat_request")
-    assert paid <= spent
+    assert (uncertain, reserved) == (0, 0)
+    assert len(backfills.rows()) == sum(map(len, packs)), "what was paid for did not become rows"
     stand_in.reset()
-    report = await backfills.fill(budget="one backfill", max_usd=1)
+    report = await backfills.fill(max_usd=1)
     answered = {song for pack in packs for song in pack}
     assert backfills.times_asked().keys() == {(title, artist) for _, title, artist in songs} - answered
     assert len(backfills.rows()) == 60
@@ -348,9 +343,15 @@ async def test_the_spending_cap_stops_a_run_before_it_is_passed_and_answers_stay
 async def test_a_cap_that_cannot_be_kept_is_refused_before_anything_is_paid_for(
     make_service: MakeService, stand_in: StandIn, chat_model: str, embedding_model: str
 ) -> None:
-    backfills = ten_songs(make_service, stand_in)
+    backfills = ten_songs(make_service, stand_in, tuning=QUICK)
 
     with pytest.raises(AboutnessError, match="ABOUTNESS_MAX_USD"):
-        await backfills.fill(max_usd=1, chat_model=chat_model, embedding_model=embedding_model)
+        await backfills.fill(
+            max_usd=1,
+            chat_model=chat_model,
+            embedding_model=embedding_model,
+            chat_price=None,
+            embedding_price=None,
+        )
 
     assert backfills.packs() == []

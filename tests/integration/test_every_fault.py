@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from aboutness_assets.provider.client import MAX_ATTEMPTS, OpenAIClient
 
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.limits.throttle import Throttle
-from aboutness_assets.pipeline import range_pipeline as backfill
-from aboutness_assets.pipeline import runs
 from aboutness_assets.pipeline.report import Report
-from aboutness_assets.provider import client as openai_client
+from aboutness_assets.pipeline.tuning import Tuning
+from aboutness_assets.provider.sender import Retries
 from aboutness_local.exchange import Route
 from aboutness_local.faults import FAULTS
 from tests.support.backfills import ONE_OLD_STYLE_ROW, Backfills, CatalogueRow, sample_songs
@@ -44,22 +40,11 @@ COUNTED_OUT_OF_THE_BOUND = {name for name in FAULTS if name.startswith("http_429
 """A 429 is waited for however often it comes; a refused response_format costs each request once."""
 
 
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "OpenAIClient", partial(OpenAIClient, retry_backoff_seconds=0.001))
+TUNING = Tuning(retries=Retries(backoff_seconds=0.001), packs_per_embedding=2)
+"""Quick retries, and several embedding requests: so few songs would be embedded at once."""
 
-
-@pytest.fixture(autouse=True)
-def several_embedding_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So few songs would be embedded at once."""
-    monkeypatch.setattr(backfill, "PACKS_PER_EMBEDDING", 2)
-
-
-@pytest.fixture
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cap of ten minutes on what a server may ask for, as a tenth of a second."""
-    monkeypatch.setattr(runs, "Throttle", partial(Throttle, max_pause_seconds=0.1))
-    monkeypatch.setattr(openai_client, "MAX_PAUSE_SECONDS", 0.1)
+SHORT_PAUSES = replace(TUNING, retries=replace(TUNING.retries, max_wait_seconds=0.1), max_pause_seconds=0.1)
+"""The cap of ten minutes on what a server may ask for, as a tenth of a second."""
 
 
 @dataclass
@@ -124,17 +109,17 @@ class Trial:
         asked = report.batch_requests + report.single_song_requests
         assert asked <= packs * (2 + 2 * self.pack_size)
         sent = [request for request in requests if request["fault"] not in COUNTED_OUT_OF_THE_BOUND]
-        assert sum(request["route"] == "chat" for request in sent) <= MAX_ATTEMPTS * asked
+        assert sum(request["route"] == "chat" for request in sent) <= TUNING.retries.attempts * asked
         texts = 2 * len(self.wanted)
         embedding_requests = sum(request["route"] == "embeddings" for request in sent)
-        assert embedding_requests <= MAX_ATTEMPTS * (2 + 2 * (2 * texts - 1))
+        assert embedding_requests <= TUNING.retries.attempts * (2 + 2 * (2 * texts - 1))
 
 
 def make_trial(
     make_service: MakeService, stand_in: StandIn, number: int = SONGS, pack_size: int = PACK_SIZE
 ) -> Trial:
     songs = sample_songs(number)
-    return Trial(Backfills(make_service(songs=songs), stand_in), songs, pack_size)
+    return Trial(Backfills(make_service(songs=songs), stand_in, tuning=TUNING), songs, pack_size)
 
 
 async def endure(
@@ -211,15 +196,14 @@ async def test_under_one_fault_every_song_keeps_its_own_texts_and_vectors(
     make_service: MakeService,
     stand_in: StandIn,
     reliability_result: Tell,
-    request: pytest.FixtureRequest,
     route: Route,
     fault: str,
     songs: int,
     pack_size: int,
 ) -> None:
-    if fault == "http_429_retry_after_absurd":
-        request.getfixturevalue("short_pauses")
     trial = make_trial(make_service, stand_in, songs, pack_size)
+    if fault == "http_429_retry_after_absurd":
+        trial.backfills.tuning = SHORT_PAUSES
     told = {"kind": "fault", "fault": fault, "route": route}
     timeout = TIMEOUT if fault in NEVER_ANSWERED else 60
 
@@ -252,11 +236,11 @@ def mixture(seed: int, share: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.usefixtures("short_pauses")
 async def test_under_any_mixture_of_faults_every_song_keeps_its_own_texts_and_vectors(
     make_service: MakeService, stand_in: StandIn, reliability_result: Tell, seed: int
 ) -> None:
     trial = make_trial(make_service, stand_in)
+    trial.backfills.tuning = SHORT_PAUSES
 
     await endure(trial, mixture(seed, 0.6), reliability_result, {"kind": "mixture"}, request_timeout=TIMEOUT)
 
@@ -266,11 +250,11 @@ async def test_under_any_mixture_of_faults_every_song_keeps_its_own_texts_and_ve
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 130))
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-@pytest.mark.usefixtures("short_pauses")
 async def test_under_any_mixture_many_songs_keep_their_own_texts_and_vectors(
     make_service: MakeService, stand_in: StandIn, reliability_result: Tell, seed: int, share: float
 ) -> None:
     trial = make_trial(make_service, stand_in, 500, pack_size=10)
+    trial.backfills.tuning = SHORT_PAUSES
 
     await endure(
         trial, mixture(seed, share), reliability_result, {"kind": "mixture"}, request_timeout=TIMEOUT

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aboutness_assets.provider.client import MAX_ATTEMPTS
 
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.pipeline import runs
-from aboutness_assets.pipeline.runs import Run
-from aboutness_assets.provider.client import MAX_ATTEMPTS
+from aboutness_assets.pipeline.runs import replay_failed
 from tests.support.backfills import LOG, Backfills, sample_songs
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
@@ -28,9 +27,8 @@ def record(backfills: Backfills) -> list[tuple[Any, ...]]:
 
 
 async def replay(backfills: Backfills, cause: str | None = None, *song_ids: str) -> int:
-    report = await runs.replay_failed(
-        backfills.settings(), Run("replay", "replay"), LOG, cause=cause, song_ids=song_ids
-    )
+    async with backfills.session() as session:
+        report = await replay_failed(session, "replay", LOG, cause=cause, song_ids=song_ids)
     return report.songs_written
 
 
@@ -42,14 +40,14 @@ async def test_a_failed_song_is_on_record_until_it_has_a_row(
 
     await backfills.fill()
     assert record(backfills) == [(str(POISONED_ID), "refused", 1, False)]
-    verdict = (await runs.evaluate_criteria(backfills.settings()))[-1]
+    verdict = (await backfills.criteria())[-1]
     assert (verdict.name, verdict.passed, verdict.details["refused"]) == ("no_failed_songs", False, 1)
     assert verdict.failed_songs[0].song_id == str(POISONED_ID)
 
     stand_in.reset()
     await backfills.fill()
     assert record(backfills) == []
-    assert (await runs.evaluate_criteria(backfills.settings()))[-1].passed
+    assert (await backfills.criteria())[-1].passed
 
 
 async def test_a_song_that_fails_in_run_after_run_is_not_paid_for_for_ever(

@@ -2,16 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
-from aboutness_assets.provider.client import OpenAIClient
 
 from aboutness_assets.orchestration.markdown import failed_songs_table, sample_table
-from aboutness_assets.pipeline import runs
-from tests.support.backfills import Backfills, valid
+from tests.support.backfills import QUICK, Backfills, valid
 from tests.support.hostile_words import HOSTILE_WORDS
 from tests.support.scripted_endpoint import (
     Answer,
@@ -32,11 +29,6 @@ SONGS = [(number, words, f"{words} by {number}") for number, words in enumerate(
 
 
 @pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "OpenAIClient", partial(OpenAIClient, retry_backoff_seconds=0.001))
-
-
-@pytest.fixture(autouse=True)
 def inert_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """After the test: nothing that a terminal obeys stands in our log."""
     caplog.set_level(logging.DEBUG, "backfills")
@@ -49,7 +41,7 @@ def inert_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 async def test_hostile_songs_get_rows_like_any_other_and_do_nothing_else(
     make_service: MakeService, stand_in: StandIn
 ) -> None:
-    backfills = Backfills(make_service(songs=SONGS), stand_in)
+    backfills = Backfills(make_service(songs=SONGS), stand_in, tuning=QUICK)
 
     report = await backfills.fill()
 
@@ -65,7 +57,7 @@ async def test_hostile_songs_get_rows_like_any_other_and_do_nothing_else(
 async def test_what_a_provider_says_reaches_no_terminal_raw_and_can_be_kept(
     make_service: MakeService, stand_in: StandIn, said_by: str
 ) -> None:
-    backfills = Backfills(make_service(songs=SONGS), stand_in)
+    backfills = Backfills(make_service(songs=SONGS), stand_in, tuning=QUICK)
     turn = iter(range(1_000_000))
 
     def parrot(request: Recorded) -> Answer:
@@ -94,7 +86,7 @@ async def test_what_a_provider_says_reaches_no_terminal_raw_and_can_be_kept(
 async def test_what_postgres_says_of_a_row_reaches_no_terminal_raw(
     make_service: MakeService, stand_in: StandIn
 ) -> None:
-    backfills = Backfills(make_service(songs=SONGS[:3]), stand_in)
+    backfills = Backfills(make_service(songs=SONGS[:3]), stand_in, tuning=QUICK)
     backfills.arrange(
         "create function speak() returns trigger language plpgsql as $$"
         " begin raise exception E'\\x1b[31mno\\r\\u202e %%', new.song_id; end $$;"
@@ -109,7 +101,9 @@ async def test_what_postgres_says_of_a_row_reaches_no_terminal_raw(
 
 async def test_hostile_ids_reach_no_terminal_raw(make_service: MakeService, stand_in: StandIn) -> None:
     ids = {words: (words, "", "") for words in STORABLE}
-    backfills = Backfills(make_service(songs=[*ids.values()], id_type="text"), stand_in, range_key=":")
+    backfills = Backfills(
+        make_service(songs=[*ids.values()], id_type="text"), stand_in, range_key=":", tuning=QUICK
+    )
 
     report = await backfills.fill()
 

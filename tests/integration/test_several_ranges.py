@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from aboutness_assets.domain.errors import FatalError, InvalidPartitionKey
-from aboutness_assets.pipeline import range_pipeline as backfill
-from aboutness_assets.pipeline import runs
 from aboutness_assets.pipeline.report import Report
-from aboutness_assets.pipeline.runs import Run
+from aboutness_assets.pipeline.runs import fill_ranges
+from aboutness_assets.pipeline.tuning import Tuning
 from tests.support.backfills import DEADLINE_SECONDS, LOG, Backfills, sample_songs, wait_until
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
@@ -36,8 +35,8 @@ class SeveralRanges:
 
     async def fill(self, range_keys: Sequence[str], **overrides: Any) -> None:
         name = f"run over ranges {next(_run_numbers)}"
-        settings = self.backfills.settings(**overrides)
-        await runs.fill_ranges(settings, range_keys, Run(name, name), LOG, self._done)
+        async with self.backfills.session(**overrides) as session:
+            await fill_ranges(session, range_keys, name, LOG, self._done)
 
     def _done(self, range_key: str, report: Report) -> None:
         self.heard.append((range_key, report))
@@ -145,9 +144,9 @@ async def test_a_failed_song_is_told_with_its_own_range(backfills: Backfills, st
 
 
 async def test_a_range_is_reported_while_another_one_is_still_at_work(
-    backfills: Backfills, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    backfills: Backfills, stand_in: StandIn
 ) -> None:
-    monkeypatch.setattr(backfill, "GRACE_SECONDS", 0.1)
+    backfills.tuning = Tuning(grace_seconds=0.1)
     stand_in.control({"poison": {sample_songs(40)[14][1]: "hang"}})
     run = SeveralRanges(backfills)
     filling = asyncio.create_task(run.fill([A, B, C]))
@@ -162,9 +161,9 @@ async def test_a_range_is_reported_while_another_one_is_still_at_work(
 
 
 async def test_a_fault_that_stops_the_run_leaves_the_ranges_that_were_done(
-    backfills: Backfills, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    backfills: Backfills, stand_in: StandIn
 ) -> None:
-    monkeypatch.setattr(runs, "RANGES_AT_ONCE", 1)
+    backfills.tuning = Tuning(ranges_at_once=1)
     stand_in.control({"chat": {"script": [None, None, "http_401"]}})
     run = SeveralRanges(backfills)
 

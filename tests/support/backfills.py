@@ -12,7 +12,8 @@ import sys
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from itertools import count, islice
@@ -21,9 +22,12 @@ from typing import Any
 
 import psycopg
 
+from aboutness_assets.acceptance.evaluate import evaluate_criteria, evaluate_smoke_run
+from aboutness_assets.acceptance.smoke import SmokeLine
+from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.pipeline.report import Report
-from aboutness_assets.pipeline.runs import fill_ranges
-from aboutness_assets.pipeline.session import open_session
+from aboutness_assets.pipeline.runs import create_partitions, fill_first_songs, fill_ranges
+from aboutness_assets.pipeline.session import Session, open_catalogue, open_session
 from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
 from aboutness_assets.provider.sender import Retries
 from aboutness_assets.settings import Settings, load_settings
@@ -126,6 +130,8 @@ class Backfills:
                 "openai_base_url": self.stand_in.base_url,
                 "chat_model": "stand-in-writer",
                 "embedding_model": "stand-in-wordllama",
+                "chat_price": "0.10,0.01,0.50 (pretend price of the tests)",
+                "embedding_price": "0.02 (pretend price of the tests)",
                 "rate_limit_waits": "0.01,0.02",
                 **self.settings_of_all_runs,
                 **overrides,
@@ -136,6 +142,28 @@ class Backfills:
         """One run over the range, with a run id of its own."""
         run_id = f"run {next(_run_numbers)}"
         return await fill_one(self.settings(**overrides), self.range_key, run_id, LOG, self.tuning)
+
+    @asynccontextmanager
+    async def session(self, **overrides: Any) -> AsyncIterator[Session]:
+        """Both databases, as a run opens them."""
+        async with open_session(self.settings(**overrides), self.tuning) as session:
+            yield session
+
+    async def smoke(self, run_id: str = "smoke") -> tuple[Report, list[SmokeLine]]:
+        """A smoke run, and its acceptance table."""
+        async with self.session() as session:
+            songs, report = await fill_first_songs(session, run_id, LOG)
+            return report, await evaluate_smoke_run(session, songs, report)
+
+    async def criteria(self, range_keys: Sequence[str] = ()) -> list[Verdict]:
+        """The verdict on every criterion."""
+        async with self.session() as session:
+            return await evaluate_criteria(session, range_keys)
+
+    async def create_partitions(self, keys: list[str]) -> list[str]:
+        """Add the keys of the partitions that are missing; these keys."""
+        async with open_catalogue(self.settings()) as catalogue:
+            return await create_partitions(catalogue, lambda: keys, keys.extend, LOG)
 
     def start_process(self, *, interruptible: bool = False, **overrides: Any) -> subprocess.Popen[str]:
         """One run over the range in a process of its own, to be killed or interrupted."""
@@ -149,6 +177,8 @@ class Backfills:
             "ABOUTNESS_CHAT_MODEL": settings.chat_model,
             "ABOUTNESS_EMBEDDING_MODEL": settings.embedding_model,
             "ABOUTNESS_MAX_IN_FLIGHT": str(settings.max_in_flight),
+            "ABOUTNESS_CHAT_PRICE": settings.chat_price or "",
+            "ABOUTNESS_EMBEDDING_PRICE": settings.embedding_price or "",
         }
         arguments = [self.range_key, f"run {next(_run_numbers)}", "interruptible" if interruptible else ""]
         return subprocess.Popen(

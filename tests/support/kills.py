@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 from pydantic import SecretStr
 
 from aboutness_assets.database.operations.connection import open_operations
@@ -267,8 +266,7 @@ class Campaign:
     def _orphaned_by(self, run_id: str) -> int:
         """How many chat requests of dead runs this run found."""
         [(orphaned,)] = self.backfills.journal(
-            "select count(*) from aboutness_ops.attempt"
-            f" where kind = 'chat' and orphaned_by = '{run_id}'"
+            f"select count(*) from aboutness_ops.attempt where kind = 'chat' and orphaned_by = '{run_id}'"
         )
         return int(orphaned)
 
