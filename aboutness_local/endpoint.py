@@ -56,6 +56,7 @@ class StandIn:
     def __init__(self, provider: SimulatedProvider) -> None:
         self._provider = provider
         self._shutting_down = asyncio.Event()
+        self._in_progress: set[asyncio.Task[None]] = set()
 
     async def load(self, app: web.Application) -> None:
         """Load the model and the phrase banks, so that no request waits for them."""
@@ -110,10 +111,16 @@ class StandIn:
 
     async def _serve(self, request: web.Request, route: Route) -> web.StreamResponse:
         exchange = self._provider.receive(route, _authorization(request), await request.read())
-        # The client may leave meanwhile: this handler goes on, as a provider does, and the answer is billed.
+        work = asyncio.create_task(self._work(exchange))
+        self._in_progress.add(work)
+        work.add_done_callback(self._in_progress.discard)
+        # A client that leaves cancels this handler, and not the work: that is finished and billed.
+        await asyncio.shield(work)
+        return await self._deliver(request, exchange)
+
+    async def _work(self, exchange: Exchange) -> None:
         with self._provider.billing.working_on(exchange, self._provider.control.prices):
             await asyncio.sleep(exchange.latency_seconds)
-        return await self._deliver(request, exchange)
 
     async def _deliver(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         is_html = isinstance(exchange.body, str)

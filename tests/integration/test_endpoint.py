@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import numpy as np
@@ -60,9 +60,18 @@ class Control:
             assert response.status == 200
 
     async def received(self) -> dict[str, Any]:
-        async with self._session.get(self._server.make_url("/requests")) as response:
-            received: dict[str, Any] = await response.json()
-            return received
+        return await self._get("/requests")
+
+    async def billing(self) -> dict[str, Any]:
+        """The bills when no answer is in progress any more."""
+        while (billing := await self._get("/billing"))["in_progress"]:
+            pass
+        return billing
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        async with self._session.get(self._server.make_url(path)) as response:
+            document: dict[str, Any] = await response.json()
+            return document
 
 
 @pytest.fixture
@@ -88,6 +97,7 @@ async def ask(
     songs: list[dict[str, str]] = SONGS,
     json_schema: dict[str, Any] | None = None,
     model: str = "gpt-6-luna",
+    service_tier: Literal["auto", "flex"] = "auto",
 ) -> ChatCompletion:
     response_format: Any = {"type": "json_object"}
     if json_schema:
@@ -102,6 +112,7 @@ async def ask(
             {"role": "user", "content": json.dumps({"songs": songs})},
         ],
         response_format=response_format,
+        service_tier=service_tier,
     )
 
 
@@ -417,7 +428,7 @@ async def test_a_control_that_makes_no_sense_is_refused_and_changes_nothing(
 
 
 async def test_limits_are_told_in_headers_and_enforced(client: AsyncOpenAI, control: Control) -> None:
-    await control.put({"requests_per_minute": 1, "tokens_per_minute": 100_000})
+    await control.put({"limits": {"requests_per_minute": 1, "tokens_per_minute": 100_000}})
     raw = await client.embeddings.with_raw_response.create(model="m", input="text")
     assert raw.headers["x-ratelimit-limit-requests"] == "1"
     assert raw.headers["x-ratelimit-remaining-requests"] == "0"
@@ -429,6 +440,72 @@ async def test_limits_are_told_in_headers_and_enforced(client: AsyncOpenAI, cont
     await ask(client)  # chat has a limit of its own
 
 
+async def test_an_answer_is_billed_although_its_client_has_left(
+    client: AsyncOpenAI, control: Control
+) -> None:
+    prices = {"chat": {"input": 1, "output": 10}, "embedding": 1}
+    await control.put({"prices": prices, "latency_seconds": {"chat": 1}})
+    asking = asyncio.create_task(ask(client))
+    while not (await control.received())["requests"]:
+        pass
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    billed_unheard = (await control.billing())["totals"]
+    await control.reset()
+    await control.put({"prices": prices})
+    usage = (await ask(client)).usage
+    assert usage
+    assert billed_unheard["usd"] == (usage.prompt_tokens + 10 * usage.completion_tokens) / 1e6
+    assert billed_unheard == (await control.billing())["totals"]
+
+
+@pytest.mark.parametrize("name", ["hang", "connection_reset", "reset_mid_body"])
+async def test_an_answer_whose_delivery_breaks_is_billed(
+    client: AsyncOpenAI, control: Control, name: str
+) -> None:
+    await control.put({"prices": {"embedding": 1}, "embeddings": {"script": [name]}})
+    with pytest.raises(openai.APIConnectionError):
+        await client.with_options(timeout=0.3).embeddings.create(model="m", input="a first kiss")
+    [bill] = (await control.billing())["bills"]
+    assert (bill["route"], bill["prompt_tokens"], bill["usd"]) == ("embeddings", 3, 3 / 1e6)
+
+
+async def test_what_is_refused_is_not_billed_and_a_reset_forgets_the_bills(
+    client: AsyncOpenAI, control: Control
+) -> None:
+    await control.put({"chat": {"script": ["http_429", "http_500", "http_400"]}})
+    for error in (openai.RateLimitError, openai.InternalServerError, openai.BadRequestError):
+        with pytest.raises(error):
+            await ask(client)
+    assert (await control.billing())["bills"] == []
+    await ask(client)
+    assert len((await control.billing())["bills"]) == 1
+    await control.reset()
+    assert (await control.billing())["bills"] == []
+
+
+async def test_flex_is_served_refused_and_unavailable(client: AsyncOpenAI, control: Control) -> None:
+    assert (await ask(client, service_tier="flex")).service_tier == "flex"
+    await control.put({"chat": {"script": ["flex_unavailable"]}})
+    with pytest.raises(openai.RateLimitError) as unavailable:
+        await ask(client, service_tier="flex")
+    assert unavailable.value.code == "resource_unavailable"
+    assert "retry-after-ms" not in unavailable.value.response.headers
+    await control.put({"refused_parameters": ["service_tier"]})
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ask(client, service_tier="flex")
+    assert refused.value.param == "service_tier"
+
+
+async def test_an_answer_is_cut_at_the_limit_of_its_request(client: AsyncOpenAI) -> None:
+    messages: Any = [{"role": "user", "content": json.dumps({"songs": SONGS})}]
+    cut = await client.chat.completions.create(model="m", messages=messages, max_completion_tokens=20)
+    assert cut.choices[0].finish_reason == "length"
+    assert cut.usage
+    assert cut.usage.completion_tokens == 20
+
+
 async def test_any_mixture_of_faults_leaves_the_server_standing(
     client: AsyncOpenAI, control: Control
 ) -> None:
@@ -437,7 +514,7 @@ async def test_any_mixture_of_faults_leaves_the_server_standing(
     embeddings = [fault.name for fault in faults if "embeddings" in fault.routes]
     await control.put({"chat": {"script": chat}, "embeddings": {"script": embeddings}})
     await asyncio.gather(
-        *(ask(client, json_schema=schema(("title", *ENTRY_FIELDS))) for _ in chat),
+        *(ask(client, json_schema=schema(("title", *ENTRY_FIELDS)), service_tier="flex") for _ in chat),
         *(client.embeddings.create(model="m", input=["one", "two"], dimensions=8) for _ in embeddings),
         return_exceptions=True,
     )
