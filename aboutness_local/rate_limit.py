@@ -12,8 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,8 +55,7 @@ class Limits(BaseModel):
         return prompt + completion if self.counts == "usage" else max(prompt, answer_limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Whether a request is let through, and what the reply says about the limits."""
 
     wait_seconds: float

