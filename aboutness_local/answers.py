@@ -86,7 +86,8 @@ def answer_limit(request: dict[str, Any]) -> int:
 def complete(exchange: Exchange, *, length: float = 1, cached_share: float = 0) -> None:
     """Answer a chat request honestly; an answer longer than the request allows is cut, as OpenAI does it.
 
-    length: how many times as long as needed the answer is made by white space. cached_share: of the prompt.
+    length: white space makes the answer so many times as long. cached_share: the share of the prompt that
+    counts as cached.
     """
     form, fields = _demanded_form(exchange.request)
     written = writer.write_pack([(song["title"], song["artist"]) for song in exchange.songs])
@@ -101,13 +102,15 @@ def complete(exchange: Exchange, *, length: float = 1, cached_share: float = 0) 
         songs = dict(zip(keys, entries, strict=True))
     content = _json({"songs": songs}, length)
     limit = answer_limit(exchange.request)
-    is_cut = 0 < limit < _tokens(content)
-    if is_cut:
+    exchange.is_cut = 0 < limit < _tokens(content)
+    if exchange.is_cut:
         content = content[: limit * CHARACTERS_PER_TOKEN]
     prompt_tokens = _prompt_tokens(exchange)
     exchange.usage = Usage(prompt_tokens, int(prompt_tokens * cached_share), _tokens(content))
     exchange.body = {
-        **completion(exchange.request["model"], content, exchange.usage, "length" if is_cut else "stop"),
+        **completion(
+            exchange.request["model"], content, exchange.usage, "length" if exchange.is_cut else "stop"
+        ),
         "service_tier": exchange.service_tier,
         "system_fingerprint": SYSTEM_FINGERPRINT,
     }
@@ -138,7 +141,10 @@ def completion(model: str, content: str, usage: Usage, finish_reason: str = "sto
 
 
 def embed(exchange: Exchange, default_dimension: int) -> None:
-    """Answer an embedding request honestly; its vectors have default_dimension where it names no other."""
+    """Answer an embedding request honestly; default_dimension: where the request asks for none.
+
+    Raises ApiError 400 for an invalid dimension.
+    """
     dimensions = exchange.request.get("dimensions", default_dimension)
     if not isinstance(dimensions, int) or not 1 <= dimensions <= MAX_DIMENSIONS:
         message = f"Invalid value for 'dimensions': must be a whole number from 1 to {MAX_DIMENSIONS}."
@@ -159,9 +165,9 @@ def embed(exchange: Exchange, default_dimension: int) -> None:
 
 
 def _demanded_form(request: dict[str, Any]) -> tuple[str, list[str]]:
-    """What the request's json_schema wants of ``songs``: "object" or "list", and the fields of an entry.
+    """The form of ``songs`` that the request's schema demands, "object" or "list", and the fields of an entry.
 
-    Without a schema the words count: a prompt that shows an entry with a title gets titles.
+    Without a schema the prompt decides: one that shows an entry with a title gets titles.
     """
     in_words = "".join(_text(message) for message in request["messages"] if message["role"] != "user")
     title = ["title"] if '"title":' in in_words else []
@@ -196,7 +202,7 @@ def _text(message: dict[str, Any]) -> str:
 
 
 def _json(document: dict[str, Any], length: float) -> str:
-    """The document as JSON, as many times as long as needed by white space after its commas."""
+    """The document as JSON, made ``length`` times as long by white space after its commas."""
     needed = json.dumps(document, ensure_ascii=False)
     if length == 1:
         return needed

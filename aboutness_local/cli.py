@@ -9,21 +9,21 @@ from pathlib import Path
 from aboutness_assets.domain.errors import AboutnessError
 
 HELP = """\
-aboutness-local COMMAND ...   run a command inside the embedded environment, say: aboutness-local dagster dev
-aboutness-local stop          stop its Postgres and its stand-in endpoint; the data stay
-aboutness-local reset         stop both and delete all that they made
+aboutness-local COMMAND ...   run a command inside the embedded environment, e.g. aboutness-local dagster dev
+aboutness-local stop          stop its Postgres and its stand-in endpoint; the data is kept
+aboutness-local reset         stop both and delete everything they created
 
 The environment is a Postgres with pgvector and a sample catalogue, and a stand-in endpoint that speaks the
-OpenAI API. It lives in .aboutness of the project, or where ABOUTNESS_LOCAL_DIR says. Both servers listen on
-127.0.0.1 only and stay up for the next command.
+OpenAI API. Its files are in the project's directory .aboutness, or in ABOUTNESS_LOCAL_DIR. Both servers
+listen on 127.0.0.1 only and keep running for the next command.
 """
 
 OWN_FAILURE, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
-"""Exit codes as those of env, timeout and nohup: ours, where they cannot be the command's."""
+"""The exit codes that env, timeout and nohup use for failures of their own."""
 
 
 def main() -> None:
-    """Run the command line; ends the process, or becomes the command."""
+    """Run the command line: end the process, or become the command."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP, end="")
@@ -47,7 +47,11 @@ def _stop() -> None:
 
     directory = local_directory()
     stopped = LocalEnvironment(directory).stop()
-    print(f"Stopped {' and '.join(stopped)} of {directory}." if stopped else f"Nothing runs in {directory}.")
+    print(
+        f"Stopped {' and '.join(stopped)} of {directory}."
+        if stopped
+        else f"Nothing is running in {directory}."
+    )
 
 
 def _reset() -> None:
@@ -55,15 +59,19 @@ def _reset() -> None:
 
     directory = local_directory()
     was_there = LocalEnvironment(directory).reset()
-    print(f"Deleted the environment in {directory}." if was_there else f"There is none in {directory}.")
+    print(
+        f"Deleted the environment in {directory}."
+        if was_there
+        else f"There is no environment in {directory}."
+    )
 
 
 def _run(command: list[str]) -> None:
     """Become the command, so that signals, terminal and exit code are its own."""
     from aboutness_local.environment import LocalEnvironment, local_directory
 
-    _forget_libpq_settings()
-    settings = LocalEnvironment(local_directory()).bring_up()
+    _drop_libpq_settings()
+    settings = LocalEnvironment(local_directory()).start()
     _refuse_dotenv(settings)
     overridden = [name for name in settings if name in os.environ and not name.startswith("ABOUTNESS_")]
     print(_notice(overridden), file=sys.stderr, flush=True)
@@ -71,27 +79,27 @@ def _run(command: list[str]) -> None:
     try:
         os.execvpe(command[0], command, {**os.environ, **settings, "PATH": path})  # noqa: S606
     except FileNotFoundError:
-        print(f"aboutness-local: there is no command {command[0]}.", file=sys.stderr)
+        print(f"aboutness-local: command not found: {command[0]}", file=sys.stderr)
         sys.exit(NOT_FOUND)
     except OSError as error:
         print(f"aboutness-local: {command[0]} cannot be run: {error.strerror}.", file=sys.stderr)
         sys.exit(NOT_EXECUTABLE)
 
 
-def _forget_libpq_settings() -> None:
-    """Drop PGHOSTADDR, PGOPTIONS and the like: they speak of the caller's database and bend our URLs."""
+def _drop_libpq_settings() -> None:
+    """Remove PGHOSTADDR, PGOPTIONS and the like: they are for the caller's database and would alter ours."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
 
 
 def _refuse_dotenv(settings: Mapping[str, str]) -> None:
-    """Dagster's commands let .env of the current directory override the environment, ours included."""
+    """Refuse a .env of the current directory that Dagster's commands would prefer to our settings."""
     from dotenv import dotenv_values
 
     if clashing := [name for name in dotenv_values(".env") if name in settings]:
         raise AboutnessError(
-            f"{Path.cwd() / '.env'} sets {', '.join(clashing)}, and Dagster takes it before the environment: "
-            "the command would work on what it names. Run it in another directory, or rename .env meanwhile."
+            f"{Path.cwd() / '.env'} sets {', '.join(clashing)}, and Dagster prefers it to the environment: "
+            "the command would use that instead. Run it in another directory, or rename .env for now."
         )
 
 
@@ -99,5 +107,5 @@ def _notice(overridden: list[str]) -> str:
     unused = f" Not used here: your own {', '.join(overridden)}." if overridden else ""
     return (
         "aboutness-local: texts and vectors come from the stand-in endpoint, not from a real model. "
-        f"For one, set DATABASE_URL, DAGSTER_PG_URL and OPENAI_API_KEY and leave out aboutness-local.{unused}"
+        f"For a real one, set DATABASE_URL, DAGSTER_PG_URL and OPENAI_API_KEY and leave out aboutness-local.{unused}"
     )

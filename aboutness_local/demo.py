@@ -1,7 +1,7 @@
 """The whole job on the embedded environment, as a person would do it: ranges, smoke run, backfill, checks.
 
-Run by bin/demo inside aboutness-local. The backfill is launched over Dagster's GraphQL, as its UI does, and
-carried out by its daemon.
+bin/demo runs it inside aboutness-local. The backfill is launched over Dagster's GraphQL, as its UI does it,
+and run by its daemon.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _RANGES = """
 def main() -> int:
     """Run the demo; returns the exit code."""
     began = time.monotonic()
-    _step("Laying ranges of song_id over the catalogue (job sync_song_id_ranges)")
+    _step("Creating partitions: ranges of song_id over the catalogue (job sync_song_id_ranges)")
     _job("sync_song_id_ranges")
-    _step("Smoke run: 50 songs, ten a request, then the acceptance table (job aboutness_smoke)")
+    _step("Smoke run: 50 songs, ten per request, then the acceptance table (job aboutness_smoke)")
     _job("aboutness_smoke", show="Acceptance table")
     _step("Backfill of every range, launched as the UI does and run by Dagster's daemon")
     with _dagster() as url:
@@ -60,13 +60,13 @@ def main() -> int:
     _step("All checks over the whole table (job aboutness_checks)")
     _job("aboutness_checks", show="Acceptance table")
     _counts()
-    _step(f"Example: what would one play for “{QUERY}”? (nearest moments_vector)")
+    _step(f"Example: songs for “{QUERY}” (nearest moments_vector)")
     _search()
     print(
         f"\nDone in {time.monotonic() - began:.0f} s. Look at it in the UI:\n"
         "  .venv/bin/aboutness-local dagster dev      then open http://127.0.0.1:3000/assets/song_aboutness\n"
         "The texts come from the stand-in endpoint, which picks phrases by similarity. For a real model set\n"
-        "DATABASE_URL, DAGSTER_PG_URL and OPENAI_API_KEY, and leave aboutness-local away (README)."
+        "DATABASE_URL, DAGSTER_PG_URL and OPENAI_API_KEY, and leave out aboutness-local (README)."
     )
     return 0
 
@@ -76,13 +76,13 @@ def _step(title: str) -> None:
 
 
 def _job(name: str, show: str = "") -> None:
-    """Run a job as the CLI does; show its log lines that matter, and everything when it fails."""
+    """Run a job as the CLI does; print its table, or all its output when it fails."""
     command = ["dagster", "job", "execute", "-m", "aboutness_assets.definitions", "-j", name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     if done.returncode:
         print(output)
-        sys.exit(f"The job {name} failed; its output stands above.")
+        sys.exit(f"The job {name} failed; its output is above.")
     print(_excerpt(output, show) if show and show in output else f"{name}: done")
 
 
@@ -137,15 +137,15 @@ def _backfill(url: str) -> None:
     launched = _graphql(url, _LAUNCH, {"params": params})["launchPartitionBackfill"]
     if launched["__typename"] != "LaunchBackfillSuccess":
         sys.exit(f"The backfill could not be launched: {launched}")
-    print(f"{len(ranges)} partitions; the backfill daemon looks every 30 s", flush=True)
+    print(f"{len(ranges)} partitions; the backfill daemon looks for work every 30 s", flush=True)
     deadline = time.monotonic() + BACKFILL_SECONDS
     songs = _one("select count(*) from songs")
-    told = -1
+    printed = -1
     while time.monotonic() < deadline:
         rows = _one("select count(*) from song_aboutness")
-        if rows != told:
+        if rows != printed:
             print(f"  {rows} of {songs} songs have a row", flush=True)
-            told = rows
+            printed = rows
         found = _graphql(url, _STATUS, {"id": launched["backfillId"]})["partitionBackfillOrError"]
         if found["status"] == "COMPLETED_SUCCESS":
             return
@@ -174,7 +174,7 @@ def _one(query: str) -> int:
 def _counts() -> None:
     songs, rows = _one("select count(*) from songs"), _one("select count(*) from song_aboutness")
     old = _one("select count(*) from song_aboutness where created_at < timestamptz '2026-02-20T00:00:00Z'")
-    print(f"{songs} songs, {rows} rows: {old} old-style ones as they were, {rows - old} new ones")
+    print(f"{songs} songs, {rows} rows: {old} old-style ones, {rows - old} new ones")
 
 
 def _search() -> None:

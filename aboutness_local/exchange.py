@@ -69,6 +69,8 @@ class Exchange:
     """The tier that the request is served at."""
     fault: str | None = None
     """The name of the fault that struck it."""
+    is_cut: bool = False
+    """Whether the answer reached the request's own limit of tokens."""
 
     def fail(self, error: ApiError) -> None:
         """Make the reply this error; headers set before stay."""
@@ -90,7 +92,7 @@ def rate_limit_reached(
 
 
 def encoded(vector: NDArray[np.float32], encoding_format: str) -> str | list[float]:
-    """A vector as the wire holds it: base64 of little-endian float32, or a list of floats."""
+    """A vector as it is sent: base64 of little-endian float32, or a list of floats."""
     if encoding_format == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     floats: list[float] = vector.tolist()

@@ -1,4 +1,4 @@
-"""A lock between processes that the kernel lets go of when its holder dies."""
+"""A lock between processes that the kernel releases when its holder dies."""
 
 import fcntl
 import os
@@ -9,13 +9,13 @@ from pathlib import Path
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file at path; it and its directory are made when absent and may be deleted while held."""
+    """Hold the lock file at path. It and its directory are created if absent; the holder may delete them."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # Whoever held it before may have deleted the file: then another one is the lock now.
+            # The previous holder may have deleted the file: then another file is the lock now.
             if _is_still_there(path, descriptor):
                 yield
                 return

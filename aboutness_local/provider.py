@@ -110,6 +110,7 @@ class SimulatedProvider:
         status = None if exchange.delivery in ("reset", "hang") else exchange.status
         entry: dict[str, Any] = {"route": exchange.route, "status": status, "fault": exchange.fault}
         if exchange.route == "chat":
+            entry["is_cut"] = exchange.is_cut
             entry["songs"] = [{"title": song["title"], "artist": song["artist"]} for song in exchange.songs]
         else:
             entry["inputs"] = len(exchange.inputs)

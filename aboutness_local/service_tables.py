@@ -1,6 +1,6 @@
-"""What an administrator does before the backfill runs: tables, roles and rights, as CONTRACT has them.
+"""What an administrator does before the backfill runs: tables, roles and privileges, as CONTRACT has them.
 
-Of the local environment and the tests only. The backfill itself never creates or alters any of it.
+For the local environment and the tests only: the backfill itself never creates or alters any of it.
 """
 
 import re
@@ -21,14 +21,14 @@ def create_service_tables(
     role: str,
     password: str,
 ) -> None:
-    """Create both tables in the admin's database, and a role that may do what is needed and no more.
+    """Create both tables in the admin's database, and a role with the privileges that the backfill needs.
 
-    The role, made when absent, can connect, read songs, and read and insert song_aboutness. Nobody but
-    superusers keeps a right to create anything in the database. Raises AboutnessError for an unknown type.
+    The role, created if absent, can connect, read songs, and read and insert song_aboutness. Only superusers
+    can still create anything in the database. Raises AboutnessError for an unknown type.
     """
     for given, known in ((id_type, ID_TYPE), (vector_type, VECTOR_TYPE)):
         if not known.fullmatch(given):
-            raise AboutnessError(f"{given!r} is no type that a column of song_aboutness can have.")
+            raise AboutnessError(f"{given!r} is not a type that a column of these tables can have.")
     with admin.transaction():
         create_role(admin, role, password)
         if "vec" in vector_type:
@@ -62,9 +62,9 @@ def create_service_tables(
 
 
 def create_role(admin: Connection, role: str, password: str) -> None:
-    """Make a role that can log in with the password; an existing one gets the password.
+    """Create a role that can log in with the password; an existing one gets the password.
 
-    The server sees a SCRAM verifier only, so that no log of statements can hold the password.
+    Only a SCRAM verifier is sent, so that the password cannot end up in a log of statements.
     """
     exists = admin.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone()
     verifier = admin.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
@@ -76,7 +76,7 @@ def create_role(admin: Connection, role: str, password: str) -> None:
 
 
 def create_operations_database(admin: Connection, name: str, *, role: str, password: str) -> None:
-    """Create a database of our own (DAGSTER_PG_URL) that belongs to role; an existing one is left as it is.
+    """Create a database for DAGSTER_PG_URL that belongs to role; an existing one stays as it is.
 
     admin must be in autocommit mode.
     """
@@ -88,9 +88,9 @@ def create_operations_database(admin: Connection, name: str, *, role: str, passw
 
 
 def forbid_ddl(admin: Connection) -> None:
-    """Let every DDL command in the admin's database fail, a superuser's too.
+    """Make every DDL command in the admin's database fail, even a superuser's.
 
-    A superuser can lift the ban with ``drop event trigger no_ddl``, which is none of the commands it sees.
+    A superuser can lift the ban with ``drop event trigger no_ddl``: event triggers do not fire for that.
     """
     admin.execute(
         """
@@ -104,4 +104,4 @@ def forbid_ddl(admin: Connection) -> None:
 
 
 def _type(checked: str) -> sql.SQL:
-    return sql.SQL(checked)  # not a literal, but fullmatched above
+    return sql.SQL(checked)  # not a literal, but matched against ID_TYPE or VECTOR_TYPE before

@@ -27,33 +27,33 @@ MODEL_DIMENSION = 256
 """Width of wordllama's own vectors."""
 
 READ_CHARACTERS = 1000
-"""Of a longer text only these first characters are embedded: a batch is padded to its longest text."""
+"""A longer text is cut to so many before it is embedded: a batch is padded to its longest text."""
 
 FIRST_WEIGHTS = (1.0, 0.25)
-"""Of the likeness to title and to artist when the first phrase is chosen: a title says more about a song."""
+"""Of the similarity to title and artist when the first phrase is chosen: a title says more about a song."""
 
 SECOND_WEIGHTS = (0.5, 0.9, 0.4)
-"""Of the likeness to title, artist and first phrase when the second phrase is chosen: songs of similar titles
-differ by their artists."""
+"""Of the similarity to title, artist and first phrase when the second phrase is chosen: songs with similar
+titles differ by their artists."""
 
 MARGIN_RANK = 14
-"""The confidence comes from the lead of the nearest phrase over the fifteenth."""
+"""The confidence depends on the lead of the nearest phrase over the fifteenth."""
 
 FIRST_CHOICES, SECOND_CHOICES = 2, 16
-"""Among how many of the best the draw chooses, so that songs that look alike get texts of their own."""
+"""The draw chooses among so many of the best, so that similar songs get different texts."""
 
 
 def embed(texts: Sequence[str], dimensions: int) -> Vectors:
     """Unit vectors of the texts, float32, shape (len(texts), dimensions).
 
-    Wider than the model's 256 numbers they are padded with zeros, which changes no cosine; narrower they are
-    cut and made unit vectors again. A text without any token gets the first unit vector.
+    Beyond the model's 256 dimensions they are padded with zeros, which changes no cosine; below, they are cut
+    and normalized again. A text without any token gets the first unit vector.
     """
     vectors = np.zeros((len(texts), dimensions), dtype=np.float32)
     if not texts:
         return vectors
     width = min(dimensions, MODEL_DIMENSION)
-    # The tokenizer takes neither lone surrogates nor text without a single token.
+    # The tokenizer fails on lone surrogates and on text without a token.
     readable = [text[:READ_CHARACTERS].encode("utf-8", "replace").decode() or " " for text in texts]
     vectors[:, :width] = _model().embed(readable)[:, :width]
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -71,10 +71,10 @@ def write(title: str, artist: str) -> Aboutness:
 def write_pack(songs: Sequence[tuple[str, str]]) -> list[Aboutness]:
     """What each song, given as (title, artist), is about, in the order given.
 
-    Deterministic. Each text is two phrases of a bank, at most 98 characters. Any title and artist will do,
-    whatever script, length or rubbish.
+    Deterministic. Each text is two phrases of a bank, at most 98 characters. Title and artist may be of any
+    script, length and content.
     """
-    vectors = embed([_telling_words(text) for song in songs for text in song], MODEL_DIMENSION)
+    vectors = embed([_content_words(text) for song in songs for text in song], MODEL_DIMENSION)
     titles, artists = vectors[0::2], vectors[1::2]
     emotions = _bank("phrases_emotions.txt").choose(titles, artists, songs)
     moments = _bank("phrases_moments.txt").choose(titles, artists, songs)
@@ -88,12 +88,12 @@ class PhraseBank:
     name: str
     phrases: tuple[str, ...]
     directions: Vectors
-    """Of shape (phrases, 256): each phrase's vector as seen from the centre of the bank, of unit length."""
+    """Of shape (phrases, 256): the unit vector from the center of the bank to each phrase."""
 
     def choose(
         self, titles: Vectors, artists: Vectors, songs: Sequence[tuple[str, str]]
     ) -> list[tuple[str, Confidence]]:
-        """One text and its confidence a song."""
+        """One text and its confidence per song."""
         to_titles, to_artists = titles @ self.directions.T, artists @ self.directions.T
         chosen: list[tuple[str, Confidence]] = []
         for song, to_title, to_artist in zip(songs, to_titles, to_artists, strict=True):
@@ -118,14 +118,14 @@ class PhraseBank:
         return chosen
 
 
-def _telling_words(text: str) -> str:
-    """The text without words such as "the": they say nothing, yet weigh as much in the model's mean."""
+def _content_words(text: str) -> str:
+    """The text without words such as "the", which say nothing and yet count in the model's mean."""
     words = re.findall(r"[^\W_]+", text[:READ_CHARACTERS])
     return " ".join(word for word in words if word.casefold() not in _function_words()) or text
 
 
 def _confidence(margin: float) -> Confidence:
-    """From a lead in cosine; the bounds give each level about a third of well-known songs."""
+    """From the lead in cosine; with these bounds each level gets about a third of well-known songs."""
     return "high" if margin >= 0.20 else "medium" if margin >= 0.10 else "low"
 
 
@@ -147,7 +147,7 @@ def _function_words() -> frozenset[str]:
 def _bank(name: str) -> PhraseBank:
     phrases = tuple(_lines(name))
     vectors = embed(phrases, MODEL_DIMENSION)
-    # Phrases near the centre of the bank would be everybody's neighbour; from the centre all are equal.
+    # Phrases near the center of the bank would be close to every song; seen from the center they are not.
     directions = vectors - vectors.mean(axis=0)
     return PhraseBank(name, phrases, directions / np.linalg.norm(directions, axis=1, keepdims=True))
 

@@ -1,4 +1,4 @@
-"""Faults of a whole answer: of a model that is broken, careful or cut short, or that mixes up keys."""
+"""Faults of a whole answer: it is not valid, refused, cut short, or its keys are mixed up."""
 
 from random import Random
 from typing import Any
@@ -38,7 +38,7 @@ def refusal(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat")
 def refusal_with_content(exchange: Exchange, rng: Random) -> None:
-    """The model refuses to answer, and yet an answer stands beside the refusal."""
+    """The model refuses to answer and answers all the same."""
     message_of(exchange)["refusal"] = "I'm sorry, but I can't help with that."
 
 
@@ -64,7 +64,7 @@ def fenced_json(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat")
 def wrong_types_of_body(exchange: Exchange, rng: Random) -> None:
-    """A part of the completion around the answer, or the answer itself, of another JSON type."""
+    """A part of the completion around the answer, or the answer itself, has another JSON type."""
     assert isinstance(exchange.body, dict)
     part, name = rng.choice(
         [
@@ -87,7 +87,7 @@ def list_form(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat")
 def duplicate_key(exchange: Exchange, rng: Random) -> None:
-    """The list form, with one key borne by two entries."""
+    """The list form, with the same key in two entries."""
     entries = as_list(read_songs(exchange))
     copy = dict(rng.choice(entries))
     copy["key"] = rng.choice(entries)["key"]
@@ -112,7 +112,7 @@ def extra_key(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat")
 def unknown_key(exchange: Exchange, rng: Random) -> None:
-    """One song's entry stands under a key that nobody asked for, instead of its own."""
+    """One song's entry is under a key that nobody asked for, instead of its own."""
     songs = read_songs(exchange)
     _add(songs, "unasked", songs.pop(rng.choice(positions(songs))))
     write_songs(exchange, songs)
@@ -120,7 +120,7 @@ def unknown_key(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat", applies=holds_several_songs)
 def swapped_keys(exchange: Exchange, rng: Random) -> None:
-    """Two songs bear each other's whole entry."""
+    """Two songs have each other's whole entry."""
     songs = read_songs(exchange)
     one, other = rng.sample(positions(songs), 2)
     songs[one], songs[other] = songs[other], songs[one]
@@ -131,7 +131,7 @@ def swapped_keys(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat", applies=holds_several_songs)
 def shifted_keys(exchange: Exchange, rng: Random) -> None:
-    """Every song bears the whole entry of the song before it."""
+    """Every song has the whole entry of the song before it."""
     songs = read_songs(exchange)
     if isinstance(songs, dict):
         songs = dict(zip(songs, [*songs.values()][-1:] + [*songs.values()][:-1], strict=True))

@@ -1,4 +1,4 @@
-"""The parts of an honest chat reply, taken apart and put together again for the faults that alter them."""
+"""Reads and writes the parts of an honest chat reply, for the faults that alter them."""
 
 import json
 from typing import Any, TypeAlias
@@ -27,7 +27,7 @@ def read_songs(exchange: Exchange) -> Any:
 
 
 def write_songs(exchange: Exchange, songs: Any) -> None:
-    """Let the answer consist of these entries."""
+    """Replace the entries of the answer by these."""
     # ASCII, so that a lone surrogate travels as an escape, as a model would write it.
     message_of(exchange)["content"] = json.dumps({"songs": songs})
 

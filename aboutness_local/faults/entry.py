@@ -1,4 +1,4 @@
-"""Faults of one song's entry: texts and confidences that are not as they should be, and another's texts."""
+"""Faults of one song's entry: invalid texts and confidences, and texts of another song."""
 
 import re
 import unicodedata
@@ -53,8 +53,8 @@ SPELLINGS_OF_A_TAG = (
 
 
 @fault("chat")
-def confidence_tag_respelt(exchange: Exchange, rng: Random) -> None:
-    """A text with a confidence tag before or after it, in one of the spellings that read the same."""
+def confidence_tag_variant(exchange: Exchange, rng: Random) -> None:
+    """A confidence tag before or after a text, in one of the spellings that look the same."""
     tag, before = rng.choice(SPELLINGS_OF_A_TAG), rng.random() < 0.5
     _alter_text(exchange, rng, lambda text: f"{tag} {text}" if before else f"{text} {tag}")
 
@@ -73,7 +73,7 @@ def nul_character(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat")
 def lone_surrogate(exchange: Exchange, rng: Random) -> None:
-    """Half of an emoji in a text, which is no UTF-8."""
+    """Half of an emoji in a text, which is not valid UTF-8."""
     _alter_text(exchange, rng, lambda text: text[:5] + "\ud83d" + text[5:])
 
 
@@ -85,23 +85,23 @@ def newlines(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat")
 def right_to_left_marks(exchange: Exchange, rng: Random) -> None:
-    """A text that turns its own direction round, and does not turn it back."""
+    """A text that changes its own direction and does not restore it."""
     _alter_text(exchange, rng, lambda text: "\u200f" + text[:5] + "\u202e" + text[5:] + "\u2067")
 
 
 @fault("chat")
 def wrong_confidence(exchange: Exchange, rng: Random) -> None:
-    """A confidence that is none of the three."""
+    """A confidence that is not one of the three."""
     field = rng.choice(CONFIDENCES)
     _alter_entry(exchange, rng, lambda entry: entry.update({field: "very high"}))
 
 
-# Other JSON types than were asked for.
+# Other JSON types than the schema demands.
 
 
 @fault("chat")
 def wrong_types(exchange: Exchange, rng: Random) -> None:
-    """One field, any of them, of another type."""
+    """One of the fields has another type."""
 
     def alter(entry: Entry) -> None:
         entry[rng.choice(list(entry))] = _nonsense(rng)
@@ -111,24 +111,24 @@ def wrong_types(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat")
 def wrong_types_of_all_fields(exchange: Exchange, rng: Random) -> None:
-    """Every field of one entry of another type."""
+    """Every field of one entry has another type."""
     _alter_entry(exchange, rng, lambda entry: entry.update({name: _nonsense(rng) for name in entry}))
 
 
 @fault("chat")
 def wrong_type_of_entry(exchange: Exchange, rng: Random) -> None:
-    """Something else in place of an entry."""
+    """One entry is something else than an object."""
     songs = read_songs(exchange)
     songs[rng.choice(positions(songs))] = rng.choice([42, None, True, ["a", "list"], "a text"])
     write_songs(exchange, songs)
 
 
-# Lies about whose texts these are.
+# Texts of another song.
 
 
 @fault("chat", applies=holds_several_songs)
 def swapped_texts(exchange: Exchange, rng: Random) -> None:
-    """Two songs bear each other's texts and confidences beneath their own titles."""
+    """Two songs have each other's texts and confidences, but their own titles."""
     songs = read_songs(exchange)
     one, other = (songs[position] for position in rng.sample(positions(songs), 2))
     for name in TEXTS + CONFIDENCES:
@@ -138,25 +138,25 @@ def swapped_texts(exchange: Exchange, rng: Random) -> None:
 
 @fault("chat", applies=holds_several_songs)
 def bleed_exact(exchange: Exchange, rng: Random) -> None:
-    """One song's texts are copied from a neighbour's, letter by letter."""
+    """One song's texts are exact copies of a neighbor's."""
     _bleed(exchange, rng, TEXTS, lambda text: text)
 
 
 @fault("chat", applies=holds_several_songs)
 def bleed_near(exchange: Exchange, rng: Random) -> None:
-    """One song's texts are a neighbour's in another order and dress."""
+    """One song's texts are a neighbor's, reordered and reworded."""
     _bleed(exchange, rng, TEXTS, lambda text: " and the ".join(reversed(text.split(", "))).capitalize())
 
 
 @fault("chat", applies=holds_several_songs)
 def bleed_of_one_text(exchange: Exchange, rng: Random) -> None:
-    """One of a song's two texts is copied from a neighbour's; the other is its own."""
+    """One of a song's two texts is an exact copy of a neighbor's; the other is its own."""
     _bleed(exchange, rng, (rng.choice(TEXTS),), lambda text: text)
 
 
 @fault("chat", applies=echoes_titles)
 def title_of_another(exchange: Exchange, rng: Random) -> None:
-    """An entry claims to be about a song that nobody asked for; its texts are its song's own."""
+    """An entry has the title of a song that nobody asked for, but the right texts."""
     _alter_entry(exchange, rng, lambda entry: entry.update(title="Wuthering Heights Revisited"))
 
 
@@ -206,7 +206,7 @@ def with_typographic_quotes(title: str) -> str:
     return "“" + title.replace("'", "’") + "”"
 
 
-def with_spelt_out_signs(title: str) -> str:
+def with_spelled_out_signs(title: str) -> str:
     """``You and I`` for ``You & I``; ``featuring`` for ``feat.``."""
     return title.replace("&", "and").replace("feat.", "featuring").replace("Pt.", "Part")
 
@@ -218,7 +218,7 @@ WAYS_TO_TIDY_A_TITLE: tuple[Callable[[str], str], ...] = (
     without_version,
     without_accents,
     with_typographic_quotes,
-    with_spelt_out_signs,
+    with_spelled_out_signs,
 )
 
 
@@ -241,7 +241,7 @@ def _bleed(exchange: Exchange, rng: Random, names: tuple[str, ...], alter: Calla
     songs = read_songs(exchange)
     among = positions(songs)
     place = rng.randrange(len(among))
-    neighbour, reached = songs[among[place - 1]], songs[among[place]]
+    neighbor, altered = songs[among[place - 1]], songs[among[place]]
     for name in names:
-        reached[name] = alter(neighbour[name])
+        altered[name] = alter(neighbor[name])
     write_songs(exchange, songs)

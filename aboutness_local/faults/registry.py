@@ -12,7 +12,7 @@ Inject: TypeAlias = Callable[[Exchange, Random], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault by name, the routes it can strike, and the exchanges on which it has any effect."""
+    """A fault: its name, the routes it can strike, and the exchanges that it has an effect on."""
 
     name: str
     routes: tuple[Route, ...]

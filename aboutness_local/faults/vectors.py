@@ -24,7 +24,7 @@ def embedding_dropped(exchange: Exchange, rng: Random) -> None:
 
 @fault("embeddings", applies=_embeds_several_texts)
 def embedding_shuffled(exchange: Exchange, rng: Random) -> None:
-    """The vectors come in another order; each index is right."""
+    """The vectors are in another order; each index is right."""
     data = _data_of(exchange)
     in_order = list(data)
     while data == in_order:
@@ -33,33 +33,33 @@ def embedding_shuffled(exchange: Exchange, rng: Random) -> None:
 
 @fault("embeddings")
 def embedding_index_missing(exchange: Exchange, rng: Random) -> None:
-    """No vector says which text it is of."""
+    """No vector has an index."""
     for item in _data_of(exchange):
         del item["index"]
 
 
 @fault("embeddings", applies=_embeds_several_texts)
 def embedding_index_twice(exchange: Exchange, rng: Random) -> None:
-    """Two vectors claim the same text."""
+    """Two vectors have the same index."""
     one, other = rng.sample(_data_of(exchange), 2)
     one["index"] = other["index"]
 
 
 @fault("embeddings")
 def embedding_index_unknown(exchange: Exchange, rng: Random) -> None:
-    """One vector claims a text that nobody sent."""
+    """One vector has the index of a text that nobody sent."""
     rng.choice(_data_of(exchange))["index"] = rng.choice([len(exchange.inputs), -1, "0", 0.5, None])
 
 
 @fault("embeddings")
 def embedding_wrong_dimension(exchange: Exchange, rng: Random) -> None:
-    """One vector is a number short."""
+    """One vector has one number too few."""
     _alter_vector(exchange, rng, lambda vector: vector[:-1])
 
 
 @fault("embeddings")
 def embedding_nan(exchange: Exchange, rng: Random) -> None:
-    """One vector holds a NaN."""
+    """One vector has a NaN in it."""
     _alter_vector(
         exchange, rng, lambda vector: np.where(np.arange(len(vector)) == 3, np.float32("nan"), vector)
     )
@@ -67,20 +67,20 @@ def embedding_nan(exchange: Exchange, rng: Random) -> None:
 
 @fault("embeddings")
 def embedding_zero(exchange: Exchange, rng: Random) -> None:
-    """One vector is all zeros, which has no cosine to anything."""
+    """One vector is all zeros, so that its cosine to anything is undefined."""
     _alter_vector(exchange, rng, np.zeros_like)
 
 
 @fault("embeddings", applies=lambda exchange: exchange.request.get("encoding_format") == "base64")
 def embedding_floats(exchange: Exchange, rng: Random) -> None:
-    """Lists of floats, though base64 was asked for."""
+    """The vectors are lists of floats, although base64 was asked for."""
     for item in _data_of(exchange):
         item["embedding"] = decoded(item["embedding"]).tolist()
 
 
 @fault("embeddings")
 def embedding_wrong_types(exchange: Exchange, rng: Random) -> None:
-    """One vector, or one whole item, of another JSON type."""
+    """One vector, or one whole item, has another JSON type."""
     data = _data_of(exchange)
     nonsense: Any = rng.choice([42, None, "not base64!", ["a", "list"], {"nested": []}, [[0.5] * 8]])
     if rng.random() < 0.5:

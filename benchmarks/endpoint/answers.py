@@ -1,4 +1,4 @@
-"""Canned texts and vectors, chosen by a checksum so that the same song or text always gets the same."""
+"""Canned texts and vectors, chosen by a checksum: the same song or text always gets the same."""
 
 import base64
 from functools import cache
@@ -22,7 +22,7 @@ _MIXTURES = "laced threaded heavy bright tangled warm sharp edged".split()  # no
 _TURNS = "doubt laughter regret courage tears gratitude fury peace".split()  # noqa: SIM905
 _DOINGS = (
     "cooking dinner",
-    "mending a bicycle",
+    "fixing a bicycle",
     "writing letters",
     "folding laundry",
     "painting walls",
@@ -32,11 +32,11 @@ _DOINGS = (
 )
 _PLACES = (
     "a rented kitchen",
-    "an empty harbour",
+    "an empty harbor",
     "the attic",
     "a crowded station",
     "grandmother's garden",
-    "a motel car park",
+    "a motel parking lot",
     "the school roof",
     "a mountain hut",
 )

@@ -1,4 +1,4 @@
-"""What the endpoint has counted on one route."""
+"""What the endpoint counts on one route."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Counts:
-    """Totals, and counts by the second; an answer counts when it is admitted, not when it leaves."""
+    """Totals and counts per second; a request counts when it is admitted or refused, not when answered."""
 
     def __init__(self, now: float) -> None:
         self._began = now

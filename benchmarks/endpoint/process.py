@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 class EndpointProcess:
-    """Runs from ``with`` to its end."""
+    """A context manager: the process runs within ``with``."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -30,7 +30,7 @@ class EndpointProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process, to look at its CPU time."""
+        """The process id, to look at its CPU time."""
         return self._process.pid
 
     @property
@@ -39,19 +39,19 @@ class EndpointProcess:
         return f"http://127.0.0.1:{self._port}/v1"
 
     def control(self, **routes: dict[str, Any]) -> None:
-        """Change the behaviour of ``chat`` and ``embeddings``, by the fields of Control; the rest stays."""
+        """Change the behavior of ``chat`` and ``embeddings``, by the fields of Control; the rest stays."""
         self._call("PUT", "/control", routes)
 
     def stats(self) -> dict[str, Any]:
-        """By route: what Route.report says."""
+        """By route, what Route.report returns."""
         return self._call("GET", "/stats")
 
     def clear_stats(self) -> None:
-        """Begin to count anew; behaviour and limits stay as they are."""
+        """Start counting from zero; behavior and limits stay as they are."""
         self._call("DELETE", "/stats")
 
     def reset(self) -> None:
-        """Answer at once, limit nothing, and begin to count anew."""
+        """Answer immediately, limit nothing, and start counting from zero."""
         self._call("DELETE", "/control")
         self.clear_stats()
 

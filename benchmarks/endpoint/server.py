@@ -1,4 +1,4 @@
-"""HTTP/1.1 on 127.0.0.1, by hand: what it costs must not disturb what is measured on the same cores."""
+"""HTTP/1.1 on 127.0.0.1, by hand: its CPU must not disturb what is measured on the same cores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requ
 
 
 class Route:
-    """One of the paid routes: its behaviour, its limits, its counts."""
+    """One of the paid routes: its behavior, limits and counts."""
 
     def __init__(self) -> None:
         self.control = Control()
@@ -35,19 +35,19 @@ class Route:
         self._random = random.Random(1)
 
     def behave(self, control: Control) -> None:
-        """Behave so from now on; what is used of the limits stays used."""
+        """Behave so from now on; what has been used of the limits stays used."""
         self.control = control
         self.limiter.change(control.limits)
 
     def latency(self) -> float:
-        """Seconds until the next answer leaves."""
+        """Seconds until the next answer is sent."""
         median = self.control.latency_median
         return (
             self._random.lognormvariate(math.log(median), self.control.latency_sigma) if median > 0 else 0.0
         )
 
     def report(self) -> dict[str, Any]:
-        """The counts since they were last cleared, what is in flight, what the limits would now let pass."""
+        """The counts since they were last cleared, requests in flight, and what the limits would admit."""
         return {
             **self.counts.report(time.monotonic()),
             "in_flight": self.in_flight,
@@ -139,7 +139,7 @@ class Endpoint:
 def _admit(
     route: Route, connection: Connection, tokens: int, items: int, body: Callable[[], list[bytes]]
 ) -> None:
-    """Answer after the latency what the limits let pass, and the rest with a 429 immediately.
+    """Answer what the limits admit after the latency, and the rest with an immediate 429.
 
     The headers say how things stood when the request came in: that is when a provider decides.
     """
@@ -172,7 +172,7 @@ def _songs_in(content: str | list[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; a client sends its next request after it has the answer."""
+    """One keep-alive connection; a client sends its next request when it has the answer."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint

@@ -126,7 +126,7 @@ def test_an_env_file_that_dagster_would_prefer_is_refused(directory: Path, tmp_p
     done = _aboutness_local(directory, "true", cwd=tmp_path)
 
     assert done.returncode == 125
-    assert "sets DATABASE_URL, and Dagster takes it before the environment" in done.stderr
+    assert "sets DATABASE_URL, and Dagster prefers it to the environment" in done.stderr
 
 
 def test_it_says_in_one_line_that_texts_are_not_from_a_real_model(directory: Path) -> None:
@@ -252,7 +252,7 @@ def test_reset_deletes_what_it_made_and_nothing_else(own_directory: Path) -> Non
     assert _aboutness_local(own_directory, "reset").stdout == f"Deleted the environment in {own_directory}.\n"
 
     assert [file.name for file in own_directory.iterdir()] == ["notes.txt"]
-    assert _aboutness_local(own_directory, "reset").stdout == f"There is none in {own_directory}.\n"
+    assert _aboutness_local(own_directory, "reset").stdout == f"There is no environment in {own_directory}.\n"
 
 
 def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path: Path) -> No
     done = _aboutness_local(tmp_path, "true")
 
     assert done.returncode == 125
-    assert "holds files that aboutness-local did not make" in done.stderr
+    assert "has files that aboutness-local did not create" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["dagster_home"]
 
 

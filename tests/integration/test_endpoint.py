@@ -46,7 +46,7 @@ async def client(server: TestServer, request: pytest.FixtureRequest) -> AsyncIte
 
 
 class Control:
-    """The part of the server that only tests speak to."""
+    """The part of the server that only tests use."""
 
     def __init__(self, server: TestServer, session: aiohttp.ClientSession) -> None:
         self._server, self._session = server, session
@@ -153,7 +153,7 @@ async def test_an_entry_holds_what_the_schema_demands_and_echoes_the_song_as_sen
         assert (entry["title"], entry["artist"]) == (song["title"], song["artist"])
 
 
-async def test_a_schema_without_echo_gets_none(client: AsyncOpenAI) -> None:
+async def test_a_schema_without_echo_gets_no_echo(client: AsyncOpenAI) -> None:
     songs = songs_of(await ask(client, json_schema=schema(ENTRY_FIELDS)))
     assert {tuple(entry) for entry in songs.values()} == {ENTRY_FIELDS}
 
@@ -176,12 +176,12 @@ async def test_a_schema_that_wants_a_list_gets_a_list(client: AsyncOpenAI) -> No
     assert {tuple(entry) for entry in songs} == {("key", *ENTRY_FIELDS)}
 
 
-async def test_a_message_that_is_no_songs_document_is_refused(client: AsyncOpenAI) -> None:
+async def test_a_message_that_is_not_a_songs_document_is_refused(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="songs"):
         await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello?"}])
 
 
-async def test_the_default_embedding_is_what_the_model_says(client: AsyncOpenAI) -> None:
+async def test_the_default_embedding_is_that_of_the_model(client: AsyncOpenAI) -> None:
     texts = ["driving through rain", "a first kiss"]
     reply = await client.embeddings.create(model="text-embedding-3-small", input=texts)
     vectors = np.array([item.embedding for item in reply.data], dtype=np.float32)
@@ -190,7 +190,7 @@ async def test_the_default_embedding_is_what_the_model_says(client: AsyncOpenAI)
     assert reply.usage.prompt_tokens == reply.usage.total_tokens == 8
 
 
-async def test_floats_and_base64_hold_the_same_numbers(client: AsyncOpenAI) -> None:
+async def test_floats_and_base64_are_the_same_numbers(client: AsyncOpenAI) -> None:
     as_floats = await client.embeddings.create(model="m", input="a first kiss", encoding_format="float")
     as_base64 = await client.embeddings.create(model="m", input="a first kiss")
     np.testing.assert_allclose(as_floats.data[0].embedding, as_base64.data[0].embedding, rtol=1e-6)
@@ -215,7 +215,9 @@ async def test_as_many_inputs_as_openai_takes_are_taken(client: AsyncOpenAI) -> 
     assert len(reply.data) == 2048
 
 
-async def test_a_wrong_key_and_a_missing_model_are_told_as_openai_tells_them(client: AsyncOpenAI) -> None:
+async def test_a_wrong_key_and_a_missing_model_are_refused_as_openai_refuses_them(
+    client: AsyncOpenAI,
+) -> None:
     with pytest.raises(openai.AuthenticationError) as unauthorized:
         await ask(client.with_options(api_key="wrong"))
     assert unauthorized.value.code == "invalid_api_key"
@@ -295,7 +297,7 @@ async def test_a_reset_breaks_the_connection_and_nothing_else(
     await ask(client)
 
 
-async def test_a_reset_in_mid_body_sends_the_headers_and_half_of_the_body(
+async def test_a_reset_mid_body_sends_the_headers_and_half_of_the_body(
     server: TestServer, control: Control
 ) -> None:
     await control.put({"embeddings": {"script": ["reset_mid_body"]}})
@@ -392,7 +394,7 @@ async def test_a_poisoned_song_spoils_every_request_it_is_in(client: AsyncOpenAI
     assert not (await ask(client, SONGS[1:])).choices[0].message.refusal
 
 
-async def test_the_record_tells_what_was_received_until_it_is_reset(
+async def test_the_record_lists_what_was_received_until_it_is_reset(
     client: AsyncOpenAI, control: Control
 ) -> None:
     await control.put({"chat": {"script": ["http_500"]}})
@@ -405,6 +407,7 @@ async def test_the_record_tells_what_was_received_until_it_is_reset(
             "route": "chat",
             "status": 500,
             "fault": "http_500",
+            "is_cut": False,
             "songs": [{"title": song["title"], "artist": song["artist"]} for song in SONGS],
         },
         {"route": "embeddings", "status": 200, "fault": None, "inputs": 2},
@@ -419,7 +422,7 @@ async def test_the_record_tells_what_was_received_until_it_is_reset(
     assert (await control.received())["requests"] == []
 
 
-async def test_a_control_that_makes_no_sense_is_refused_and_changes_nothing(
+async def test_an_invalid_control_is_refused_and_changes_nothing(
     client: AsyncOpenAI, control: Control
 ) -> None:
     await control.put({"chat": {"script": ["refusal"]}})
@@ -427,7 +430,7 @@ async def test_a_control_that_makes_no_sense_is_refused_and_changes_nothing(
     assert (await ask(client)).choices[0].message.refusal
 
 
-async def test_limits_are_told_in_headers_and_enforced(client: AsyncOpenAI, control: Control) -> None:
+async def test_limits_are_stated_in_headers_and_enforced(client: AsyncOpenAI, control: Control) -> None:
     await control.put({"limits": {"requests_per_minute": 1, "tokens_per_minute": 100_000}})
     raw = await client.embeddings.with_raw_response.create(model="m", input="text")
     assert raw.headers["x-ratelimit-limit-requests"] == "1"
@@ -498,12 +501,13 @@ async def test_flex_is_served_refused_and_unavailable(client: AsyncOpenAI, contr
     assert refused.value.param == "service_tier"
 
 
-async def test_an_answer_is_cut_at_the_limit_of_its_request(client: AsyncOpenAI) -> None:
+async def test_an_answer_is_cut_at_the_limit_of_its_request(client: AsyncOpenAI, control: Control) -> None:
     messages: Any = [{"role": "user", "content": json.dumps({"songs": SONGS})}]
     cut = await client.chat.completions.create(model="m", messages=messages, max_completion_tokens=20)
     assert cut.choices[0].finish_reason == "length"
     assert cut.usage
     assert cut.usage.completion_tokens == 20
+    assert [entry["is_cut"] for entry in (await control.received())["requests"]] == [True]
 
 
 async def test_any_mixture_of_faults_leaves_the_server_standing(

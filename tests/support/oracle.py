@@ -85,7 +85,7 @@ def answered_honestly(requests: Iterable[Mapping[str, Any]]) -> set[SongOnTheWir
     """The songs for which a good answer was sent, by the endpoint's record."""
     good: set[SongOnTheWire] = set()
     for request in requests:
-        if request["fault"] is None and request["status"] == 200:
+        if request["fault"] is None and request["status"] == 200 and not request.get("is_cut"):
             good |= songs_of(request)
     return good
 

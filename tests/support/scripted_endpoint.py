@@ -1,4 +1,9 @@
-"""A tiny HTTP server on loopback that answers as a test has scripted, one answer after the other."""
+"""A tiny HTTP server on loopback that replays the answers of a test's script, byte for byte.
+
+It is apart from the stand-in endpoint because it simulates nothing: no limits, no faults, no texts, no bills.
+Tests of the client need bodies, headers and broken deliveries that no provider would produce, and compare
+requests exactly as they arrived; the stand-in answers only real requests for songs.
+"""
 
 import asyncio
 import base64
@@ -32,14 +37,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reset:
-    """Cuts the connection: at once, or after ``sent`` of a longer body."""
+    """Aborts the connection, before the first byte or after ``sent`` of a longer body."""
 
     sent: bytes = b""
 
 
 @dataclass(frozen=True)
 class Drip:
-    """Sends a byte every hundredth of a second until the other side has had enough."""
+    """Sends a byte every hundredth of a second until the client leaves."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Hang:
 
 @dataclass(frozen=True)
 class Together:
-    """Answers when so many requests have arrived."""
+    """Waits with the answer until so many requests have arrived."""
 
     answer: Answer
     requests: int
@@ -87,7 +92,7 @@ def base64_vector(numbers: Sequence[float]) -> str:
 
 
 def embeddings_answer(embeddings: Mapping[int, object], tokens: int = 7) -> Answer:
-    """embeddings: by index, in the order in which they are to stand in the answer; base64 text or numbers."""
+    """embeddings: by index, in the order of the answer; base64 text or numbers."""
     data = [{"index": index, "embedding": embedding} for index, embedding in embeddings.items()]
     return answer_json({"data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
 
@@ -95,7 +100,7 @@ def embeddings_answer(embeddings: Mapping[int, object], tokens: int = 7) -> Answ
 class ScriptedEndpoint:
     """An async context manager; ``base_url`` is what a client is given.
 
-    ``requests`` holds what arrived. Once the script is used up, ``otherwise`` answers.
+    ``requests`` lists what arrived. When the script is used up, ``otherwise`` is the answer.
     """
 
     def __init__(self) -> None:

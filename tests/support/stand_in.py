@@ -1,4 +1,4 @@
-"""The stand-in endpoint as the tests see it: told what to do, asked what it saw."""
+"""The stand-in endpoint as the tests use it: they set its behavior and read what it received and billed."""
 
 import json
 import urllib.request
@@ -15,16 +15,20 @@ class StandIn:
         self.base_url = f"{self._root_url}/v1"
 
     def control(self, control: dict[str, Any]) -> None:
-        """Let it behave as fault_plan.Control says, from now on."""
+        """Set its behavior, as control.Control describes it."""
         self._call("PUT", "/control", control)
 
     def reset(self) -> None:
-        """Let it be honest, unlimited and without a record of requests."""
+        """Make it honest, immediate, unlimited and free, with an empty record and no bills."""
         self._call("DELETE", "/control")
 
     def requests(self) -> dict[str, Any]:
-        """What it received since the last reset: counts and requests, as GET /requests has them."""
+        """What it received since the last reset: counts and requests, as GET /requests returns them."""
         return self._call("GET", "/requests")
+
+    def billing(self) -> dict[str, Any]:
+        """What it billed since the last reset, as billing.Billing.report describes it."""
+        return self._call("GET", "/billing")
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""An event loop whose time passes at once when all wait for it, and stands still during a query."""
+"""An event loop whose clock jumps ahead when every task waits for it, and stands still during a query."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from aboutness_assets.database.operations.connection import Operations, Work
 T = TypeVar("T")
 
 START = 1_000.0
-"""Small enough for a nanosecond to count, which asyncio adds to it."""
+"""Small enough that adding a nanosecond, as asyncio does, changes it."""
 
 PATIENCE_SECONDS = 0.05
-"""A query that takes longer lets as much virtual time pass, lest it wait for a timer that never comes."""
+"""During a longer query virtual time passes as well, in case the query waits for a timer of this loop."""
 
 
 class _Selector(selectors.DefaultSelector):
-    """Does not wait: it moves the clock instead, unless a query's answer is awaited."""
+    """Does not wait: it advances the clock instead, except while a query runs."""
 
     now = START
     queries = 0
@@ -52,7 +52,7 @@ class StillOperations(Operations):
 
 @contextmanager
 def standing_still() -> Iterator[None]:
-    """While something real is awaited."""
+    """No virtual time passes within this context: something real is awaited."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, _Loop)
     loop.selector.queries += 1
@@ -68,6 +68,6 @@ def now() -> float:
 
 
 def run_in_virtual_time(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run to the end, in a loop of its own."""
+    """Run main to its end, in a new loop."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(main())

@@ -1,4 +1,4 @@
-"""Which fault strikes which request, and what each fault does to an answer."""
+"""Which fault strikes which request, and what each fault does to the answer."""
 
 import json
 from collections import Counter
@@ -159,13 +159,13 @@ def test_response_format_is_refused_only_where_it_asks_for_a_schema() -> None:
         {"unknown": 1},
     ],
 )
-def test_a_control_that_makes_no_sense_is_refused(control: dict[str, Any]) -> None:
+def test_an_invalid_control_is_refused(control: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Control.model_validate(control)
 
 
 def makes_a_difference(name: str, make: Callable[[], Exchange]) -> bool:
-    """With one seed or another: some spellings of a title are as tidy as they can be."""
+    """With one seed or another: some spellings of a title cannot be tidied further."""
     try:
         return any(struck(name, make(), seed) != make() for seed in range(20))
     except ApiError as error:
@@ -215,7 +215,7 @@ def test_a_duplicate_key_comes_in_list_form(form: str) -> None:
         ("right_to_left_marks", "\u202e"),
     ],
 )
-def test_exactly_one_text_bears_the_sign_of_its_fault(name: str, sign: str) -> None:
+def test_exactly_one_text_shows_its_fault(name: str, sign: str) -> None:
     songs = songs_of(struck(name, chat_exchange()))
     texts = [song[field] for song in songs.values() for field in ("emotions_text", "moments_text")]
     assert sum(sign in text for text in texts) == 1
@@ -233,7 +233,7 @@ def test_the_confidence_tag_comes_in_any_case() -> None:
     assert all(text.lower().endswith("[confidence: high]") for text in texts)
 
 
-def test_swapped_texts_leave_the_titles_where_they_belong() -> None:
+def test_swapped_texts_leave_the_titles_in_place() -> None:
     songs = songs_of(struck("swapped_texts", chat_exchange(2)))
     assert [song["title"] for song in songs.values()] == ["Title 0", "Title 1"]
     assert [song["emotions_text"] for song in songs.values()] == ["joy 1, calm", "joy 0, calm"]
@@ -254,7 +254,7 @@ def test_shifted_keys_give_every_song_the_entry_of_the_one_before(form: str) -> 
 @pytest.mark.parametrize(
     ("name", "copied"), [("bleed_exact", 2), ("bleed_near", 0), ("bleed_of_one_text", 1)]
 )
-def test_bleed_makes_one_song_say_what_its_neighbour_says(name: str, copied: int) -> None:
+def test_bleed_gives_one_song_the_texts_of_its_neighbor(name: str, copied: int) -> None:
     texts = [
         song[field]
         for song in songs_of(struck(name, chat_exchange())).values()
