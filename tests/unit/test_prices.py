@@ -134,6 +134,13 @@ def test_a_tier_that_nobody_published_is_assumed_and_said_to_be() -> None:
     assert "assumed" in note
 
 
+def test_the_tiers_of_another_provider_are_not_taken_for_published() -> None:
+    # Azure's models fall back to OpenAI's standard prices in the list, not to its tiers.
+    price = chat_price(LUNA, None, base_url="https://mine.openai.azure.com/openai/v1")
+    assert price is not None
+    assert price.assumed_tiers == {"flex", "batch", "priority"}
+
+
 def test_an_unknown_tier_costs_what_the_dearest_known_one_does_and_is_said_to() -> None:
     assert luna().cost(prompt_tokens=1000, tier="scale") == luna().cost(prompt_tokens=1000, tier="priority")
     note = luna().tier_note("scale")
