@@ -19,11 +19,16 @@ MAX_BYTES_PER_TEXT = 420
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """Prices of the chat and the embedding model, None where unknown, and the tier that is asked for."""
+    """Prices of the chat and the embedding model, None where unknown, and the tier that is asked for.
+
+    names_standard_tier: whether requests of the standard tier say so. Where they do not, OpenAI's follow the
+    project's setting, which may be priority at double price.
+    """
 
     chat: Price | None
     embedding: Price | None
     tier: str
+    names_standard_tier: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -37,7 +42,7 @@ class Tariff:
             usd = self.chat.upper_bound(
                 prompt_tokens=body_bytes + FRAME_TOKENS,
                 completion_tokens=max_completion_tokens,
-                tier=self.tier,
+                tier="default" if self.tier == "standard" and self.names_standard_tier else self.tier,
             )
         return Charge("chat", model, self.tier, usd)
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
@@ -115,11 +116,14 @@ class Session:
             Databases(self.service_pool, self.table, self.operations, settings.quarantine_after),
             Provider(
                 ChatClient(
-                    chat, Capabilities(log), ChatOptions(settings.reasoning_effort, settings.tier), log
+                    chat,
+                    Capabilities(log),
+                    ChatOptions(settings.reasoning_effort, _service_tier(settings, transport.base_url)),
+                    log,
                 ),
                 Embedder(EmbeddingClient(embedding), self.table.dimension),
             ),
-            Money(_tariff(settings), budget),
+            Money(_tariff(settings, transport.base_url), budget),
             Shared(
                 CircuitBreaker(
                     settings.breaker_unavailable, settings.breaker_bad_share, tuning.judged_answers
@@ -209,12 +213,24 @@ async def open_catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
             yield Catalogue(connection, settings.songs_query, settings.range_size, operations_url)
 
 
-def _tariff(settings: Settings) -> Tariff:
+def _tariff(settings: Settings, base_url: str) -> Tariff:
     return Tariff(
-        prices.chat_price(settings.chat_model, settings.chat_price),
-        prices.embedding_price(settings.embedding_model, settings.embedding_price),
+        prices.chat_price(settings.chat_model, settings.chat_price, base_url=base_url),
+        prices.embedding_price(settings.embedding_model, settings.embedding_price, base_url=base_url),
         settings.tier,
+        names_standard_tier=_service_tier(settings, base_url) == "default",
     )
+
+
+def _service_tier(settings: Settings, base_url: str) -> str:
+    """What is sent as service_tier, '' for nothing.
+
+    OpenAI takes a request that names none for the project's own setting, which may be priority at double
+    price; other endpoints may not know the parameter.
+    """
+    if settings.tier == "standard":
+        return "default" if (urlsplit(base_url).hostname or "").endswith("api.openai.com") else ""
+    return settings.tier
 
 
 def _require_one_id_type(of_songs: IdType, of_table: IdType) -> None:

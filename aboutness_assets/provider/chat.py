@@ -16,10 +16,10 @@ from aboutness_assets.provider.wire import read_chat_body
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """What every chat request asks for. reasoning_effort: '' is not sent. tier: 'standard' is not sent."""
+    """What every chat request asks for; '' is not sent. service_tier: as the API names it, ``flex`` say."""
 
     reasoning_effort: str
-    tier: str = "standard"
+    service_tier: str = ""
 
 
 REASONING_TOKENS = 8_192
@@ -71,8 +71,8 @@ class ChatClient:
         prompt, completion = estimated_tokens
         if self._options.reasoning_effort:
             wanted["reasoning_effort"] = self._options.reasoning_effort
-        if self._options.tier != "standard":
-            wanted["service_tier"] = self._options.tier
+        if self._options.service_tier:
+            wanted["service_tier"] = self._options.service_tier
         while True:
             factor = self._limit_factor
             body = self._capabilities.adapt(wanted)
@@ -88,7 +88,8 @@ class ChatClient:
                 if self._capabilities.refuses_tier(refusal.provider_text, body):
                     raise FatalError(
                         f"The endpoint or the model {self.model!r} does not offer the tier "
-                        f"{self._options.tier!r}. {refusal} Set ABOUTNESS_TIER=standard and run it again."
+                        f"{self._options.service_tier!r}. {refusal} Set ABOUTNESS_TIER=standard and run it "
+                        "again."
                     ) from refusal
                 if not self._capabilities.disable_unsupported_parameter(refusal.provider_text, body):
                     raise

@@ -314,7 +314,7 @@ async def test_the_spending_cap_stops_a_run_before_it_is_passed_and_answers_stay
         tuning=QUICK,
         settings_of_all_runs={"chat_model": "gpt-6-luna", "embedding_model": "text-embedding-3-small"},
     )
-    cap = 0.002
+    cap = 0.003
 
     with pytest.raises(FatalError, match="ABOUTNESS_MAX_USD"):
         await backfills.fill(max_usd=cap)
@@ -343,7 +343,7 @@ async def test_the_spending_cap_stops_a_run_before_it_is_passed_and_answers_stay
 async def test_a_cap_that_cannot_be_kept_is_refused_before_anything_is_paid_for(
     make_service: MakeService, stand_in: StandIn, chat_model: str, embedding_model: str
 ) -> None:
-    backfills = ten_songs(make_service, stand_in, tuning=QUICK)
+    backfills = ten_songs(make_service, stand_in)
 
     with pytest.raises(AboutnessError, match="ABOUTNESS_MAX_USD"):
         await backfills.fill(

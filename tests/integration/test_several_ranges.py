@@ -108,8 +108,8 @@ async def test_what_each_range_counts_adds_up_to_what_the_endpoint_received(
     assert sum(report.embedding_requests for report in run.reports) == received["embeddings"] - 1
     assert sum(report.songs_written for report in run.reports) == 40
     journal = backfills.journal(
-        "select range_key, count(*), sum(prompt_tokens), sum(completion_tokens)"
-        " from aboutness_ops.chat_request group by range_key order by range_key"
+        "select range_key, count(*), sum(prompt_tokens), sum(completion_tokens) from aboutness_ops.spending"
+        " where kind = 'chat' and state = 'billed' group by range_key order by range_key"
     )
     assert journal == [
         (
