@@ -26,7 +26,7 @@ from aboutness_assets.database.operations.connection import Operations, open_ope
 from aboutness_assets.database.operations.journal import KEEP_ENTRIES, trim
 from aboutness_assets.database.service import catalogue
 from aboutness_assets.database.service.connection import open_service
-from aboutness_assets.database.url import service_conninfo
+from aboutness_assets.database.url import operations_conninfo
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.pipeline.runs import coverage_by_range, create_partitions, evaluate_criteria
 from aboutness_assets.settings import Settings, load_settings
@@ -185,11 +185,13 @@ async def _measure(settings: Mapping[int, Settings]) -> Result:
 
 
 async def _opened(stack: AsyncExitStack, songs: int, settings: Settings) -> Catalogue:
-    operations = await stack.enter_async_context(open_operations(settings.operations_url()))
+    operations = await stack.enter_async_context(
+        open_operations(operations_conninfo(settings.operations_url()))
+    )
     async with operations.connection() as connection:
         await connection.execute(_JOURNAL, {"entries": min(songs // settings.pack_size, KEEP_ENTRIES)})
         await connection.execute("vacuum analyze")
-    service = await stack.enter_async_context(open_service(service_conninfo(settings.service_url()), 1))
+    service = await stack.enter_async_context(open_service(settings.service_url(), 1))
     keys = await create_partitions(settings, list, lambda keys: None, LOG)
     return Catalogue(songs, settings, service, operations, keys)
 

@@ -7,14 +7,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from aboutness_assets.provider.client import OpenAIClient, Vector, read_chat_body
-
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.database.service.aboutness_table import Row, read_table
 from aboutness_assets.database.service.connection import open_service
-from aboutness_assets.database.url import service_conninfo
+from aboutness_assets.database.url import operations_conninfo
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.songs import Aboutness, RequestKind, Song
 from aboutness_assets.generation.generator import Answer, GeneratedPack, generate
@@ -23,6 +21,7 @@ from aboutness_assets.generation.prompt import PROMPT_HASH, chat_messages, estim
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.money.prices import cost_usd
+from aboutness_assets.provider.client import OpenAIClient, Vector, read_chat_body
 from aboutness_assets.provider.embedder import Embedder, VectorForm
 from benchmarks.contenders.job import (
     CHAT_AT_ONCE,
@@ -49,8 +48,8 @@ def run(job: Job, songs: list[CatalogueSong], meter: Meter) -> None:
 
 async def _run(job: Job, songs: list[Song], meter: Meter) -> None:
     async with (
-        open_service(service_conninfo(job.service_url), EMBEDDINGS_AT_ONCE) as pool,
-        open_operations(job.operations_url) as operations,
+        open_service(job.service_url, EMBEDDINGS_AT_ONCE) as pool,
+        open_operations(operations_conninfo(job.operations_url)) as operations,
         _client(job, operations) as client,
     ):
         bodies: dict[Pack, bytes] = {}

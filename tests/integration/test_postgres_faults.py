@@ -21,10 +21,9 @@ import pytest
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.database.operations import connection as operations_module
 from aboutness_assets.database.operations.connection import Operations, open_operations
-from aboutness_assets.database.operations.journal import Journal
-from aboutness_assets.database.service.aboutness_table import InsertRetry, read_table
+from aboutness_assets.database.operations.journal import Indeterminate, Journal
+from aboutness_assets.database.service import aboutness_table
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Song
@@ -136,7 +135,7 @@ async def test_a_postgres_that_is_restarted_under_a_run(
     await strike(campaign, 3, lambda: restart(servers[number], how))
     accounts = await hold(campaign, f"{where} Postgres restarted ({how})", reliability_result)
     # The answers that came meanwhile were held in memory until they could be kept.
-    assert accounts.uncertain == 0
+    assert accounts.indeterminate == 0
 
 
 STRIKES = 5
@@ -180,12 +179,6 @@ async def test_many_strikes_of_every_kind(
     await hold(campaign, f"{where} Postgres struck at random", reliability_result, STRIKES_OF_A_SOAK)
 
 
-def retry_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let inserts be tried again after hundredths of a second instead of seconds."""
-    retry = InsertRetry(first_wait_seconds=0.01)
-    monkeypatch.setattr(runs, "read_table", partial(read_table, retry=retry))
-
-
 async def test_a_run_that_loses_its_lock_stops_and_leaves_the_range_to_the_next(
     begin_campaign: BeginCampaign, reliability_result: Tell
 ) -> None:
@@ -218,8 +211,8 @@ async def test_a_postgres_that_stays_away(
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    monkeypatch.setattr(operations_module, "RETRY_SECONDS", 1.0)
-    retry_soon(monkeypatch)
+    monkeypatch.setattr(runs, "open_operations", partial(open_operations, retry_seconds=1.0))
+    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
     apart, number = WHERE[where]
     campaign = await begin_campaign(apart=apart)
     run = asyncio.create_task(
@@ -295,7 +288,7 @@ async def test_rows_for_which_the_disk_has_no_room(
     reliability_result: Tell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    retry_soon(monkeypatch)
+    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
     campaign = await begin_campaign(apart=False)
     with full(campaign.backfills.service.admin_url, "song_aboutness", small_disk):
         campaign.note_end(*await campaign.attempt())
@@ -305,7 +298,7 @@ async def test_rows_for_which_the_disk_has_no_room(
     accounts = await hold(campaign, "disk of song_aboutness full", reliability_result)
 
     assert accounts.replayed > 0
-    assert (accounts.uncertain, len(campaign.backfills.packs())) == (0, 12)
+    assert (accounts.indeterminate, len(campaign.backfills.packs())) == (0, 12)
 
 
 async def test_answers_for_which_the_disk_has_no_room_wait_until_it_has(
@@ -324,7 +317,7 @@ async def test_answers_for_which_the_disk_has_no_room_wait_until_it_has(
     accounts = await hold(campaign, "disk of the journal full", reliability_result)
 
     assert campaign.faults == []
-    assert accounts.uncertain == accounts.replayed == 0
+    assert accounts.indeterminate == accounts.replayed == 0
 
 
 def no_room_was_found(server: EmbeddedPostgres) -> bool:
@@ -333,17 +326,23 @@ def no_room_was_found(server: EmbeddedPostgres) -> bool:
 
 
 class LosesConnections:
-    """A pool whose first connections are lost right after their commit, before anybody hears of it."""
+    """A pool whose connections are lost right after their commit, before anybody hears of it.
 
-    def __init__(self, pool: AsyncConnectionPool, lost: int) -> None:
+    lost: how many in a row, after the first ``kept`` ones.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool, lost: int, kept: int = 0) -> None:
         self._pool = pool
         self._lost = lost
+        self._kept = kept
 
     @asynccontextmanager
     async def connection(self, seconds: float) -> AsyncIterator[psycopg.AsyncConnection]:
         async with self._pool.connection(seconds) as connection:
             yield connection
-        if self._lost > 0:
+        if self._kept > 0:
+            self._kept -= 1
+        elif self._lost > 0:
             self._lost -= 1
             raise psycopg.OperationalError("the connection is lost")
 
@@ -361,9 +360,9 @@ async def own_pool(make_service: Callable[..., ServiceDatabase]) -> AsyncIterato
         yield pool
 
 
-def journal_on(pool: AsyncConnectionPool, lost: int = 0, max_usd: float = 10.0) -> Journal:
-    """A journal whose first ``lost`` commits are not heard of."""
-    losing: Any = LosesConnections(pool, lost)
+def journal_on(pool: AsyncConnectionPool, lost: int = 0, max_usd: float = 10.0, kept: int = 0) -> Journal:
+    """A journal of which ``lost`` commits are not heard of, after the first ``kept`` ones."""
+    losing: Any = LosesConnections(pool, lost, kept)
     return Journal(
         Operations(losing),
         table_id="table",
@@ -392,10 +391,10 @@ SPENT = "select usd::float8 from aboutness_ops.spend"
 async def test_an_entry_whose_commit_was_not_heard_of_is_written_and_booked_once(
     own_pool: AsyncConnectionPool,
 ) -> None:
-    answered = await intend(journal_on(own_pool, lost=2))
+    answered = await intend(journal_on(own_pool, lost=2, kept=1))
     await journal_on(own_pool, lost=2).answered(answered, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.125)
-    refused = await intend(journal_on(own_pool, lost=1))
-    await journal_on(own_pool, lost=1).unanswered(refused, maybe_billed=False)
+    refused = await intend(journal_on(own_pool, lost=1, kept=1))
+    await journal_on(own_pool, lost=1).unanswered(refused, maybe_paid=False)
 
     assert await fetch(own_pool, ENTRIES) == [(answered, b"answer"), (refused, None)]
     assert await fetch(own_pool, SPENT) == [(0.375,)]
@@ -404,7 +403,7 @@ async def test_an_entry_whose_commit_was_not_heard_of_is_written_and_booked_once
 async def test_of_entries_that_share_a_commit_that_was_not_heard_of_each_is_written_and_booked_once(
     own_pool: AsyncConnectionPool,
 ) -> None:
-    asking, answering = journal_on(own_pool, lost=2), journal_on(own_pool, lost=2)
+    asking, answering = journal_on(own_pool, lost=2, kept=1), journal_on(own_pool, lost=2)
 
     answered = await asyncio.gather(*(intend(asking, song_id) for song_id in range(3)))
     await asyncio.gather(
@@ -424,7 +423,7 @@ async def test_of_entries_that_share_a_commit_that_was_not_heard_of_each_is_writ
 async def test_beside_an_entry_that_the_cap_forbids_the_others_are_booked_once_whatever_is_not_heard_of(
     own_pool: AsyncConnectionPool,
 ) -> None:
-    journal = journal_on(own_pool, lost=3, max_usd=2.0)
+    journal = journal_on(own_pool, lost=3, max_usd=2.0, kept=1)
 
     first, second, third = await asyncio.gather(
         *(intend(journal, song_id, usd) for song_id, usd in enumerate((1.0, 5.0, 0.5))),
@@ -434,6 +433,17 @@ async def test_beside_an_entry_that_the_cap_forbids_the_others_are_booked_once_w
     assert isinstance(second, FatalError)
     assert await fetch(own_pool, ENTRIES) == [(first, None), (third, None)]
     assert await fetch(own_pool, SPENT) == [(1.5,)]
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_a_settlement_whose_commit_was_not_heard_of_still_reports_what_it_settled(
+    own_pool: AsyncConnectionPool, kept: int
+) -> None:
+    await intend(journal_on(own_pool), usd=0.5)
+    next_run = journal_on(own_pool, lost=1, kept=kept)
+
+    assert await next_run.settle_orphaned_requests() == Indeterminate(1, 0.5)
+    assert await next_run.settle_orphaned_requests() == Indeterminate(0, 0.0)
 
 
 async def test_an_answer_is_kept_although_its_run_is_stopped_while_the_journal_waits(

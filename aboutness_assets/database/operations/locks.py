@@ -63,7 +63,7 @@ async def _lock(connection: psycopg.AsyncConnection, name: str, *, shared: bool,
     if await cursor.fetchone() == (True,):
         return
     log.info(
-        "Another run is working on %s: waiting until it has finished, so that nothing is paid for twice.",
+        "Another run is working on %s: waiting until it is done, so that nothing is paid for twice.",
         name,
     )
     await connection.execute(f"select pg_advisory_lock{kind}(hashtextextended(%s, 0))", [name])

@@ -1,0 +1,102 @@
+"""The schema of our own Postgres: created once, brought up to date, refused when newer than the code."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from psycopg import AsyncConnection
+
+from aboutness_assets.database.operations.connection import open_operations
+from aboutness_assets.database.operations.schema import read_migrations
+from aboutness_assets.domain.errors import FatalError
+from tests.support.service_database import ServiceDatabase
+
+MakeService = Callable[..., ServiceDatabase]
+
+
+async def fetch(connection: AsyncConnection, query: str) -> list[tuple[object, ...]]:
+    return await (await connection.execute(query.encode())).fetchall()
+
+
+async def apply_only(url: str, versions: int) -> None:
+    """Brings the schema to an old version, as the code of that time did."""
+    async with await AsyncConnection.connect(url) as connection:
+        for version in range(1, versions + 1):
+            await connection.execute(read_migrations()[version])
+        await connection.execute("update aboutness_ops.schema_version set version = %s", [versions])
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    assert list(read_migrations()) == list(range(1, len(read_migrations()) + 1))
+
+
+async def test_runs_that_start_at_once_create_the_schema_once(make_service: MakeService) -> None:
+    url = make_service().ops_url
+
+    async def versions() -> list[tuple[int]]:
+        async with open_operations(url) as operations, operations.connection() as connection:
+            return await (
+                await connection.execute("select version from aboutness_ops.schema_version")
+            ).fetchall()
+
+    once = await asyncio.gather(*(versions() for _ in range(8)))
+    again = await versions()
+
+    assert [*once, again] == [again] * 9
+    assert len(again) == 1
+
+
+async def test_a_schema_of_version_1_is_brought_up_to_date_and_keeps_what_it_holds(
+    make_service: MakeService,
+) -> None:
+    url = make_service().ops_url
+    await apply_only(url, 1)
+    async with await AsyncConnection.connect(url) as connection:
+        await connection.execute("insert into aboutness_ops.spend values ('backfill', 0.5)")
+
+    async with open_operations(url) as operations, operations.connection() as connection:
+        assert await fetch(connection, "select usd::float8 from aboutness_ops.spend") == [(0.5,)]
+        assert await fetch(connection, "select count(*) from aboutness_ops.rate_limit") == [(0,)]
+        assert await fetch(connection, "select version from aboutness_ops.schema_version") == [
+            (max(read_migrations()),)
+        ]
+
+
+async def test_what_is_known_about_a_limit_survives_the_migration_to_other_names(
+    make_service: MakeService,
+) -> None:
+    url = make_service().ops_url
+    await apply_only(url, 3)
+    async with await AsyncConnection.connect(url) as connection:
+        await connection.execute("select aboutness_ops.reserve('limit', 1000, 600, 0, 30, 0, 0, 0, null)")
+        await connection.execute("select aboutness_ops.rate_limited('limit', 1000, 600, 0, 5, '{15,30}')")
+
+    async with open_operations(url) as operations, operations.connection() as connection:
+        known = await fetch(
+            connection,
+            "select requests_reserved, request_tat, consecutive_429s, base_rate, slow_start, paused_until"
+            " from aboutness_ops.rate_limit",
+        )
+        assert known == [(30, 1006, 1, 9.5, False, 1005)]
+        assert await fetch(
+            connection, "select pause from aboutness_ops.reserve('limit', 1001, 600, 0, 0, 0, 0, 0, null)"
+        ) == [(4,)]
+
+
+async def test_a_schema_that_is_newer_than_the_code_is_refused_with_a_sentence(
+    make_service: MakeService,
+) -> None:
+    url = make_service().ops_url
+    async with open_operations(url):
+        pass
+    async with await AsyncConnection.connect(url) as connection:
+        await connection.execute("update aboutness_ops.schema_version set version = 9000")
+
+    with pytest.raises(
+        FatalError, match=r"has version 9000, but this installation knows versions up to \d+: "
+    ):
+        async with open_operations(url):
+            pass
+
+    async with await AsyncConnection.connect(url) as connection:
+        assert await fetch(connection, "select version from aboutness_ops.schema_version") == [(9000,)]
