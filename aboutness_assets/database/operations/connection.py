@@ -188,7 +188,7 @@ async def open_operations(
             f"Our own Postgres (DAGSTER_PG_URL) cannot be used: {postgres_message(unreachable)}. "
             "Nothing was asked or written; start it, or set the URL of one that runs."
         ) from unreachable
-    pool = AsyncConnectionPool(
+    pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
         conninfo, min_size=1, max_size=pool_size, open=False, kwargs={"autocommit": True}, timeout=60
     )
     async with pool:

@@ -17,7 +17,7 @@ _FILE_NAME = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 
 def read_migrations() -> dict[int, bytes]:
     """The statements of every migration by its number, in the order in which they are applied."""
-    directory = files(__package__) / "migrations"
+    directory = files("aboutness_assets.database.operations") / "migrations"
     names = sorted(path.name for path in directory.iterdir() if _FILE_NAME.fullmatch(path.name))
     return {int(name[:4]): (directory / name).read_bytes() for name in names}
 
