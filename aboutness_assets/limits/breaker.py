@@ -1,4 +1,4 @@
-"""Stops a run early when the provider is down or most of its answers are bad, before more is paid for."""
+"""Stops a run, before more is paid for, when the provider is down or most of its answers are bad."""
 
 from collections import deque
 
@@ -10,8 +10,9 @@ RESUME = "What is written stays and what is paid for is kept: launch the failed 
 class CircuitBreaker:
     """Judges a run by its latest answers.
 
-    unavailable: requests in a row that were given up for want of an answer. bad_share of window: the share of
-    the last ``window`` answers that held not one usable entry. A 429 counts as neither: it is waited for.
+    unavailable: so many requests in a row that were given up without an answer stop the run. bad_share: the
+    largest share of the last ``window`` answers that may contain no usable entry. A 429 counts as neither: it
+    is waited for.
     """
 
     def __init__(self, unavailable: int, bad_share: float, window: int) -> None:

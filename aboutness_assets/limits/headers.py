@@ -1,4 +1,4 @@
-"""Reads what a provider's headers say about its rate limits; nothing here raises, whatever they hold."""
+"""Reads what a provider's headers say about its rate limits; nothing here raises, whatever they contain."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _SECONDS_PER_UNIT = {
 class Quota:
     """One ``x-ratelimit-*`` triple, of requests or of tokens; None is what the provider did not say.
 
-    limit and remaining are counts a minute, reset is in seconds from now.
+    limit is a count per minute, remaining a count, reset in seconds from now.
     """
 
     limit: float | None
@@ -41,9 +41,9 @@ def parse_number(text: str | None) -> float | None:
 
 
 def parse_duration(text: str | None) -> float | None:
-    """Seconds from a duration as Go prints it (``12ms``, ``6m0s``, ``1h2m3.5s``), or a plain number of them.
+    """Seconds from a duration as Go prints it (``12ms``, ``6m0s``, ``1h2m3.5s``) or a plain number.
 
-    This is how OpenAI writes ``x-ratelimit-reset-*``. None for anything else.
+    OpenAI writes ``x-ratelimit-reset-*`` this way. None for anything else.
     """
     if text is None:
         return None
@@ -58,7 +58,7 @@ def parse_duration(text: str | None) -> float | None:
 
 
 def read_quota(headers: Mapping[str, str], kind: str) -> Quota:
-    """The provider's quota of ``requests`` or ``tokens`` (kind); header names are asked for in lower case."""
+    """The provider's quota of ``requests`` or ``tokens`` (kind); header names must be in lower case."""
     return Quota(
         limit=parse_number(headers.get(f"x-ratelimit-limit-{kind}")),
         remaining=parse_number(headers.get(f"x-ratelimit-remaining-{kind}")),
@@ -69,15 +69,15 @@ def read_quota(headers: Mapping[str, str], kind: str) -> Quota:
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Seconds that ``retry-after-ms`` or ``retry-after`` (seconds or an HTTP date) asks for.
 
-    None where nothing readable is there, and for a time that is zero or past: that names no time to wait.
+    None where neither can be read, and for a time that is zero or past: that names no time to wait.
     """
     milliseconds = parse_number(headers.get("retry-after-ms"))
-    said = headers.get("retry-after")
+    text = headers.get("retry-after")
     if milliseconds is not None:
         seconds = milliseconds / 1000
-    elif (plain := parse_number(said)) is not None:
+    elif (plain := parse_number(text)) is not None:
         seconds = plain
-    elif (date := _parse_http_date(said)) is not None:
+    elif (date := _parse_http_date(text)) is not None:
         seconds = (date - (now or datetime.now(UTC))).total_seconds()
     else:
         return None
@@ -85,7 +85,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def rate_limit_wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a 429 asks for: its retry-after, else the latest reset of what is used up, else None."""
+    """Seconds that a 429 asks for: its retry-after, else the latest reset of a used-up quota, else None."""
     if (seconds := retry_after(headers)) is not None:
         return seconds
     quotas = (read_quota(headers, "requests"), read_quota(headers, "tokens"))

@@ -177,7 +177,7 @@ def test_a_late_429_of_an_old_pause_does_not_start_another() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "seconds"), [({}, 600), ({"max_pause_seconds": 40.0}, 40)])
-def test_an_absurd_wait_is_cut_and_reported(arguments: dict[str, float], seconds: float) -> None:
+def test_an_absurd_wait_is_cut_and_reported(arguments: dict[str, Any], seconds: float) -> None:
     async def main() -> None:
         throttle = Throttle(MemoryLimitStore(clock=now), clock=now, **arguments)
         pause, asked = await throttle.rate_limited({"retry-after": "86400"}, await throttle.reserve(1))

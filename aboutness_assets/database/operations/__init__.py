@@ -1,0 +1,1 @@
+"""Our own Postgres (DAGSTER_PG_URL), schema aboutness_ops: what this project must remember between runs."""

@@ -1,7 +1,8 @@
 """The provider's limits on one kind of request, shared by every process through our own Postgres.
 
 The arithmetic is in SQL functions (migrations/0004_rate_limit_functions.sql): one round trip per call, under
-the lock of one row.
+the lock of one row. A call that is retried after a commit that was not heard of reserves twice, so a tenth of
+a second of the limit may stay unused.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from aboutness_assets.limits.store import Lease, Observation, Pause
 
 
 class PostgresLimitStore:
-    """One kind of request of one account.
+    """A LimitStore for one kind of request of one account, which ``name`` identifies (``rate_limit_name``).
 
-    requests_per_minute, tokens_per_minute: configured limits; 0: the provider's headers tell, else they are
-    found out by additive increase and multiplicative decrease. waits: seconds to wait at the first, second …
-    429 in a row that names no time of its own (the last one for all that follow).
-    clock: seconds on a clock that all processes share; None: Postgres' own.
+    requests_per_minute, tokens_per_minute: configured limits; 0: they are read from the provider's headers,
+    else found by additive increase and multiplicative decrease. waits: seconds to wait after the first,
+    second … 429 in a row that names no time of its own; the last one repeats. clock: seconds on a clock that
+    all processes share; None: that of Postgres.
     """
 
     def __init__(
