@@ -1,4 +1,4 @@
-"""How many lies about whose texts these are does read_answer see, and how often does it doubt what is honest?
+"""How many lies about whose texts these are does read_texts see, and how often does it doubt what is honest?
 
 Plants lies into the stand-in's honest answers to packs of real songs, and prints two Markdown tables; --json
 writes the same catalogue by catalogue. A lie about a song is seen when the song is rejected: it is then asked
@@ -23,8 +23,9 @@ from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
+from aboutness_assets.domain.chat import ChatAnswer, Usage
 from aboutness_assets.domain.songs import Song
-from aboutness_assets.generation.answer import read_answer
+from aboutness_assets.generation.answer import read_texts
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import chat_messages, response_format
 from aboutness_local import answers
@@ -139,8 +140,9 @@ def changed(honest: Exchange, planted: Exchange) -> set[str]:
 
 
 def judge(count: Count, pack: Pack, lied_about: set[str], exchange: Exchange) -> None:
-    """Let read_answer read the answer, and count what it rejects."""
-    read = read_answer(message_of(exchange)["content"], pack)
+    """Let read_texts read the answer, and count what it rejects."""
+    chat = ChatAnswer(message_of(exchange)["content"], "stop", refusal=None, usage=Usage(0, 0, 0), model=None)
+    read = read_texts(chat, pack)
     rejected = {failed.song_id for failed in read.rejected}
     for key, song in pack.keyed().items():
         if key in lied_about:

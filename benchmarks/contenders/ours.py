@@ -15,7 +15,7 @@ from aboutness_assets.database.service.connection import open_service
 from aboutness_assets.database.url import operations_conninfo
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.songs import Aboutness, RequestKind, Song
-from aboutness_assets.generation.generator import Answer, GeneratedPack, generate
+from aboutness_assets.generation.generator import Answered, GeneratedPack, generate
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import PROMPT_HASH, chat_messages, estimated_tokens, response_format
 from aboutness_assets.limits.breaker import CircuitBreaker
@@ -101,12 +101,11 @@ def _client(job: Job, operations: Operations) -> OpenAIClient:
 async def _generate(
     client: OpenAIClient, breaker: CircuitBreaker, pack: Pack, bodies: dict[Pack, bytes]
 ) -> GeneratedPack:
-    async def ask(pack: Pack, kind: RequestKind) -> Answer:
+    async def ask(pack: Pack, kind: RequestKind) -> Answered:
         body = bodies[pack] = await client.chat(
             chat_messages(pack), response_format(pack), estimated_tokens(pack)
         )
-        chat = read_chat_body(body)
-        return Answer(0, chat.content, chat.finish_reason, chat.refusal)
+        return Answered(0, read_chat_body(body))
 
     return await generate(pack, ask, breaker)
 
