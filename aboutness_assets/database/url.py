@@ -64,13 +64,14 @@ def service_conninfo(url: str, setting: str = "DATABASE_URL") -> ServiceUrl:
     scheme, separator, rest = url.partition("://")
     if scheme in ("prisma", "prisma+postgres"):
         raise SettingsError(
-            f"{setting} is an address of Prisma Accelerate, which speaks no Postgres: set it to the "
+            f"{setting} is an address of Prisma Accelerate, which does not speak Postgres: set it to the "
             "database's direct address (often called DIRECT_URL), postgresql://user:password@host/database."
         )
     if not separator or scheme not in ("postgres", "postgresql"):
         raise SettingsError(
-            f"{setting} is no address of a Postgres: set it to postgresql://user:password@host/database, "
-            "or put `aboutness-local` before the command to run it in the embedded environment."
+            f"{setting} is not the address of a Postgres: set it to "
+            "postgresql://user:password@host/database, or put `aboutness-local` before the command to run it "
+            "in the embedded environment."
         )
     if "\0" in unquote(rest):  # libpq would read up to it and no further
         raise _malformed(setting)
@@ -142,12 +143,12 @@ def _whole_number(given: dict[str, str], name: str, setting: str) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise SettingsError(f"{name} in {setting} is no whole number: write one, or leave it out.")
+        raise SettingsError(f"{name} in {setting} is not a whole number: write one, or leave it out.")
     return int(text)
 
 
 def _malformed(setting: str) -> SettingsError:
     return SettingsError(
         f"{setting} cannot be read: write postgresql://user:password@host:port/database and percent-encode "
-        "what is not a letter or digit in user and password (@ is %40, / is %2F, ? is %3F, % is %25)."
+        "whatever is not a letter or digit in user and password (@ is %40, / is %2F, ? is %3F, % is %25)."
     )

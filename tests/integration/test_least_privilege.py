@@ -1,4 +1,4 @@
-"""The rights that docs/operating.md tells an administrator to grant: enough, and none too many."""
+"""The rights that docs/operating.md tells an administrator to grant: enough, and no more."""
 
 import re
 import secrets

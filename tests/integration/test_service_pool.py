@@ -17,18 +17,17 @@ from aboutness_assets.database.service.connection import ServicePool, open_servi
 from aboutness_assets.database.url import ServiceUrl, service_conninfo
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Aboutness
+from aboutness_assets.pipeline.report import Report
+from aboutness_assets.pipeline.runs import Run, fill_ranges
+from tests.support.backfills import Backfills, sample_songs
 from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 
 LOG = logging.getLogger("service_pool")
 ONCE = InsertRetry(attempts=1)
 QUICKLY = InsertRetry(attempts=3, first_wait_seconds=0.01)
-SLOW_INSERTS = (
-    "create function dawdle() returns trigger language plpgsql as"
-    " $$ begin perform pg_sleep(0.1); return new; end $$;"
-    " create trigger dawdle before insert on song_aboutness for each row execute function dawdle()"
-)
 
 
 def impatient(service: ServiceDatabase) -> ServiceUrl:
@@ -44,6 +43,19 @@ def row(song_id: int) -> Row:
 async def table_of(service: ServiceDatabase, retry: InsertRetry) -> AboutnessTable:
     async with await AsyncConnection.connect(service.url) as connection:
         return await read_table(connection, retry)
+
+
+def make_inserts_slow(service: ServiceDatabase, seconds_per_row: float) -> None:
+    with psycopg.connect(service.admin_url) as admin:
+        admin.execute("set local event_triggers = off")
+        admin.execute(
+            sql.SQL(
+                "create function dawdle() returns trigger language plpgsql as"
+                " $$ begin perform pg_sleep({}); return new; end $$;"
+                " create trigger dawdle before insert on song_aboutness"
+                " for each row execute function dawdle()"
+            ).format(seconds_per_row)
+        )
 
 
 def look(service: ServiceDatabase, query: str) -> list[tuple[object, ...]]:
@@ -65,9 +77,7 @@ def cut_connections(service: ServiceDatabase, *, allow_new: bool) -> None:
 
 async def test_writers_wait_for_their_turn_longer_than_a_pool_timeout(make_service: MakeService) -> None:
     service = make_service()
-    with psycopg.connect(service.admin_url) as admin:
-        admin.execute("set local event_triggers = off")
-        admin.execute(SLOW_INSERTS)
+    make_inserts_slow(service, 0.1)
     table = await table_of(service, ONCE)
 
     async with open_service(impatient(service), 2) as pool:
@@ -77,6 +87,23 @@ async def test_writers_wait_for_their_turn_longer_than_a_pool_timeout(make_servi
 
     assert [one.written for one in inserted] == [1] * 10
     assert look(service, "select count(*) from song_aboutness") == [(10,)]
+
+
+async def test_many_ranges_share_the_one_connection_of_a_slow_service(
+    make_service: MakeService, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make_service(songs=sample_songs(32 * 10))
+    make_inserts_slow(service, 0.02)
+    keys = [f"{first:09}-{first + 9:09}" for first in range(1, 32 * 10, 10)]
+    reports: dict[str, Report] = {}
+    settings = Backfills(service, stand_in).settings(
+        database_url=f"{service.url}?connection_limit=1&pool_timeout=1"
+    )
+
+    await fill_ranges(settings, keys, Run("run", "run"), LOG, reports.__setitem__)
+
+    assert {key: report.songs_written for key, report in reports.items()} == dict.fromkeys(keys, 10)
+    assert "Inserting failed" not in caplog.text
 
 
 async def test_a_pool_that_stays_busy_is_reported_as_busy_and_serves_again_afterwards(

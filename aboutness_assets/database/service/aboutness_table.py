@@ -53,10 +53,11 @@ _INSERT = (
 
 @dataclass(frozen=True, slots=True)
 class InsertRetry:
-    """How a transaction is tried again when Postgres goes away; waiting for a turn in the pool is no attempt.
+    """How a transaction is tried again when Postgres goes away; waiting for a turn is not an attempt.
 
-    attempts: at most so many, with 31 s of waits among the default's six. seconds: no attempt begins later
-    than this after the first one failed. first_wait_seconds: before the second attempt; doubled each time.
+    attempts: at most, in all; the default's six have waits of 31 s between them. seconds: no attempt begins
+    later than this after the first one failed. first_wait_seconds: before the second attempt; doubled each
+    time.
     """
 
     attempts: int = 6
@@ -79,7 +80,7 @@ class Row:
 
 @dataclass(slots=True)
 class Inserted:
-    """What became of the rows of one call."""
+    """What became of the rows of one call: how many were written, how many were there, which were refused."""
 
     written: int = 0
     already_there: int = 0
@@ -92,7 +93,7 @@ class AboutnessTable:
 
     table_id names the table in our own records: database, schema and oid. vector_oid is the vector columns'
     type in pg_type. dimension, in numbers per vector, is None where neither the columns (arrays, a bare
-    vector) nor a row tell it.
+    vector) nor a row say it.
     """
 
     table_id: str
@@ -142,7 +143,7 @@ class AboutnessTable:
         attempt = 1
         while True:
             try:
-                # A pool_timeout without end is for others: this writer has its own patience.
+                # The URL may ask to wait for Postgres indefinitely; an insert does not.
                 seconds = min(pool.timeout, self.retry.seconds)
                 async with pool.connection(seconds) as connection, connection.transaction():
                     register(connection, self.vector_oid)
@@ -166,7 +167,7 @@ class AboutnessTable:
             except psycopg.Error as fault:
                 raise FatalError(
                     f"No row can be inserted into song_aboutness: {postgres_message(fault)}. "
-                    "The rights that are needed stand in docs/operating.md."
+                    "docs/operating.md says which rights are needed."
                 ) from fault
             await asyncio.sleep(wait)
             attempt += 1
@@ -207,7 +208,7 @@ async def read_table(
     if problems := _problems(columns):
         raise FatalError(
             f"song_aboutness is not as agreed: {'; '.join(problems)}. "
-            "What it must look like and the GRANT statements stand in docs/operating.md."
+            "docs/operating.md says what it must look like and which rights the role needs."
         )
     emotions, moments = columns["emotions_vector"], columns["moments_vector"]
     if (emotions.type_name, emotions.dimension) != (moments.type_name, moments.dimension):
@@ -270,7 +271,7 @@ def _problems(columns: dict[str, _Column]) -> list[str]:
         for name, column in columns.items()
         if column.must_be_given and name not in _COLUMNS
     ]
-    # Every column is read, for the old-style rows; created_at is never given.
+    # Every column is read, for the digests of old-style rows; created_at is never written.
     rights = (
         ("SELECT", [name for name, column in columns.items() if not column.may_select]),
         (

@@ -1,4 +1,7 @@
-"""The acceptance criteria on texts, as SQL over the new rows of song_aboutness."""
+"""The acceptance criteria on texts, as SQL over the new rows of song_aboutness.
+
+What is concluded from the counts is acceptance's.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,17 @@ TEXT_CRITERIA: dict[str, LiteralString] = {
     "emotions_text_without_confidence_tag": "emotions_text ilike '%[confidence:%'",
     "moments_text_without_confidence_tag": "moments_text ilike '%[confidence:%'",
 }
-"""Name of the asset check: what a row that violates it looks like."""
+"""By name of the asset check: the condition that a row violates it."""
 
 WHOLE_TABLE: sql.Composable = sql.SQL("true")
 
 EXAMPLES = 20
-"""Song ids shown with a violated criterion."""
+"""Song ids that are shown per violated criterion."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextCounts:
-    """Rows looked at, and for each text criterion how many violate it, with a few of their song ids."""
+    """How many rows there are and how many violate each text criterion, with a few of their song ids."""
 
     new_rows: int
     old_style_rows: int
@@ -37,7 +40,11 @@ class TextCounts:
 async def count_violations(
     connection: AsyncConnection, rollout_at: datetime, within: sql.Composable = WHOLE_TABLE
 ) -> TextCounts:
-    """Hold every new row that satisfies ``within`` against the text criteria, in one pass over the table."""
+    """Count the new rows that violate each text criterion, in one pass over the table.
+
+    within: a condition on song_aboutness that chooses the rows to look at. Rows created before rollout_at
+    are old-style: they are only counted.
+    """
     new = sql.SQL("(created_at >= {})").format(sql.Literal(rollout_at))
     counts = sql.SQL(", ").join(
         sql.SQL("count(*) filter (where {} and {})").format(new, sql.SQL(violated))
@@ -67,7 +74,7 @@ async def _examples(
 
 
 async def heap_bytes(connection: AsyncConnection) -> int:
-    """Bytes of song_aboutness that one pass over its texts reads (vectors lie outside the main heap)."""
+    """Bytes of song_aboutness that one pass over its texts reads (vectors lie outside of the main heap)."""
     cursor = await connection.execute("select pg_relation_size(to_regclass('song_aboutness'))")
     row = await cursor.fetchone()
     assert row is not None
