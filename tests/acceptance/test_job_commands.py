@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.catalogue_of_songs import BEFORE_ROLLOUT, real_songs, write_row
-from tests.support.dagster_project import CHECKS, DagsterProject, range_tags
+from tests.support.dagster_project import CHECKS, JOB_SECONDS, DagsterProject, poll
 from tests.support.stand_in import StandIn
 
 MakeProject = Callable[..., DagsterProject]
@@ -58,11 +59,13 @@ def valid_rows(project: DagsterProject) -> int:
     )
 
 
-def test_syncing_lays_padded_ranges_then_nothing_then_what_new_songs_need(make_project: MakeProject) -> None:
+def test_syncing_creates_padded_partitions_then_nothing_then_what_new_songs_need(
+    make_project: MakeProject,
+) -> None:
     project = make_project(real_songs(1001))
     project.must("sync_song_id_ranges")
     assert project.ranges() == ["000000001-000001000", "000001001-000002000"]
-    assert "0 ranges added" in project.must("sync_song_id_ranges")
+    assert "0 partitions added" in project.must("sync_song_id_ranges")
     project.sql("insert into songs values (5000, 'Later', 'Someone'), (-3, 'Earlier', 'Someone')")
     project.must("sync_song_id_ranges", ABOUTNESS_RANGE_SIZE="7")
     assert set(project.ranges()) == {
@@ -80,7 +83,7 @@ def test_syncing_lays_padded_ranges_then_nothing_then_what_new_songs_need(make_p
         ("uuid", [f"{number:08x}-0000-4000-8000-000000000000" for number in range(25)]),
     ],
 )
-def test_ranges_of_text_and_uuid_ids_are_laid_and_filled(
+def test_partitions_of_text_and_uuid_ids_are_created_and_filled(
     make_project: MakeProject, id_type: str, ids: list[str]
 ) -> None:
     project = make_project(real_songs(25, ids), id_type=id_type, ABOUTNESS_RANGE_SIZE="10")
@@ -128,7 +131,7 @@ def test_a_backfill_of_one_range_writes_all_rows_and_a_second_one_asks_nothing(
     project = make_project(real_songs(45), ABOUTNESS_RANGE_SIZE="40")
     write_row(project, 7, OLD_STYLE_TEXT, BEFORE_ROLLOUT)
     old_style_row = project.sql("select * from song_aboutness")
-    first, second = project.lay("000000001-000000040", "000000041-000000080")
+    first, second = project.add_partitions("000000001-000000040", "000000041-000000080")
     project.must("song_aboutness_backfill", partition=first)
     assert valid_rows(project) == 39
     metadata = project.materializations()[first]
@@ -162,7 +165,7 @@ def test_a_run_over_several_ranges_materializes_each_with_its_own_numbers(
     make_project: MakeProject, stand_in: StandIn
 ) -> None:
     project = make_project([*real_songs(34), (35, "Poisoned Well", "Nobody")])
-    keys = project.lay(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21, 31, 41)))
+    keys = project.add_partitions(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21, 31, 41)))
     stand_in.control({"poison": {"Poisoned Well": "refusal"}})
     project.must("song_aboutness_backfill", partitions=(keys[1], keys[3]))
     materialized = project.materializations()
@@ -183,27 +186,43 @@ def test_a_run_over_several_ranges_materializes_each_with_its_own_numbers(
 
 
 def test_a_range_that_was_done_counts_although_its_run_fails_later(
-    make_project: MakeProject, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_project: MakeProject, stand_in: StandIn
 ) -> None:
-    from aboutness_assets.definitions import defs
-    from aboutness_assets.pipeline import runs
-
-    monkeypatch.setattr(runs, "RANGES_AT_ONCE", 1)
-    project = make_project(real_songs(30))
-    keys = project.lay(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21)))
-    stand_in.control({"chat": {"script": [None, "http_401"]}})
-    with project.instance() as instance:
-        result = defs.resolve_job_def("song_aboutness_backfill").execute_in_process(
-            instance=instance, tags=range_tags(keys[0], keys[2]), raise_on_error=False
-        )
-    assert not result.success
-    materialized = project.materializations()
-    assert {key: one["songs_written"] for key, one in materialized.items()} == {keys[0]: 10}
+    project = make_project(real_songs(30), ABOUTNESS_REQUEST_TIMEOUT="5")
+    keys = project.add_partitions(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21)))
+    # One range gets its answer; the others wait until their requests time out and then meet a wrong key.
+    stand_in.control({"chat": {"script": [None, *["hang"] * 20]}})
+    with ThreadPoolExecutor() as thread:
+        run = thread.submit(project.execute, "song_aboutness_backfill", partitions=(keys[0], keys[2]))
+        poll(project.materializations, JOB_SECONDS, "one range to be materialized")
+        stand_in.control({"chat": {"probabilities": {"http_401": 1}}})
+    assert run.result().exit_code != 0
+    [done] = project.materializations().values()
+    assert done["songs_written"] == 10
     assert valid_rows(project) == 10
 
 
+def test_a_run_continues_while_the_event_log_takes_no_writes(
+    make_project: MakeProject, stand_in: StandIn
+) -> None:
+    # More ranges than are worked on at once: the last ones start only after others were logged as done.
+    project = make_project(real_songs(40), ABOUTNESS_REQUEST_TIMEOUT="3")
+    keys = project.add_partitions(*(f"{song_id:09d}-{song_id:09d}" for song_id in range(1, 41)))
+    stand_in.control({"chat": {"probabilities": {"hang": 1}}})
+    with ThreadPoolExecutor() as thread:
+        run = thread.submit(project.execute, "song_aboutness_backfill", partitions=(keys[0], keys[-1]))
+        poll(lambda: songs_of_chat_requests(stand_in), JOB_SECONDS, "the first request")
+        with project.event_log_locked():
+            stand_in.control({})
+            poll(lambda: valid_rows(project) == 40, JOB_SECONDS, "all rows")
+            assert project.materializations() == {}
+    assert run.result().exit_code == 0, run.result().output
+    written = {key: one["songs_written"] for key, one in project.materializations().items()}
+    assert written == dict.fromkeys(keys, 1)
+
+
 @pytest.mark.parametrize("given", ["0", "many"])
-def test_partitions_per_run_that_are_no_number_are_told_in_one_clear_sentence(
+def test_an_invalid_number_of_partitions_per_run_gives_one_clear_sentence(
     make_project: MakeProject, given: str
 ) -> None:
     finished = make_project(real_songs(5)).execute("aboutness_smoke", ABOUTNESS_PARTITIONS_PER_RUN=given)
@@ -215,7 +234,9 @@ def test_checks_see_every_violation_and_no_later_range_hides_one(make_project: M
     project = make_project(real_songs(30), ABOUTNESS_RANGE_SIZE="10")
     for song_id in (9, 10):
         write_row(project, song_id, OLD_STYLE_TEXT, BEFORE_ROLLOUT)
-    first, second, third = project.lay("000000001-000000010", "000000011-000000020", "000000021-000000030")
+    first, second, third = project.add_partitions(
+        "000000001-000000010", "000000011-000000020", "000000021-000000030"
+    )
     project.must("song_aboutness_backfill", partition=first)
     project.must("aboutness_checks")
     assert project.checks() == {**dict.fromkeys(CHECKS, True), "ready_to_enable": False}
@@ -246,19 +267,19 @@ def test_checks_see_every_violation_and_no_later_range_hides_one(make_project: M
 
 
 @pytest.mark.parametrize(
-    ("not_laid", "words"),
+    ("missing", "words"),
     [
         ({}, "song_id_ranges"),
-        ({"partition": "000000001-000000010"}, "none of song_id_ranges"),
+        ({"partition": "000000001-000000010"}, "does not exist in song_id_ranges"),
         ({"partitions": ("000000001-000000010", "000000011-000000020")}, "Nonexistent partition keys"),
     ],
     ids=["none", "one", "several"],
 )
-def test_a_partition_that_is_not_laid_costs_nothing_and_gives_one_clear_sentence(
-    make_project: MakeProject, stand_in: StandIn, not_laid: dict[str, Any], words: str
+def test_a_partition_that_does_not_exist_costs_nothing_and_gives_one_clear_sentence(
+    make_project: MakeProject, stand_in: StandIn, missing: dict[str, Any], words: str
 ) -> None:
     project = make_project(real_songs(5))
-    finished = project.execute("song_aboutness_backfill", **not_laid)
+    finished = project.execute("song_aboutness_backfill", **missing)
     assert finished.exit_code != 0
     assert words in finished.output
     assert stand_in.requests()["counts"]["requests"] == {}
@@ -277,14 +298,16 @@ def test_a_missing_setting_is_named_together_with_aboutness_local(
 
 
 def test_checks_of_a_large_table_look_at_the_new_range_only_while_everything_passed(
-    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+    make_project: MakeProject,
 ) -> None:
     from aboutness_assets.definitions import defs
-    from aboutness_assets.pipeline import runs
 
-    monkeypatch.setattr(runs, "LOOK_AT_ALL_BELOW_BYTES", -1)
     project = make_project(real_songs(30))
-    ranges = project.lay(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21)))
+    project.sql(
+        "insert into song_aboutness (song_id, emotions_text, moments_text)"
+        " select song_id, repeat('e', 90), repeat('m', 90) from generate_series(1001, 40000) song_id"
+    )
+    ranges = project.add_partitions(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21)))
     job = defs.resolve_job_def("song_aboutness_backfill")
 
     def looked_at(range_key: str) -> tuple[object, bool]:
@@ -296,7 +319,7 @@ def test_checks_of_a_large_table_look_at_the_new_range_only_while_everything_pas
 
     assert looked_at(ranges[0]) == ("the whole table", True)
     assert looked_at(ranges[1]) == ("the ranges just written (1)", True)
-    # An old row that becomes bad is seen by aboutness_checks; from then on nothing hides it.
+    # aboutness_checks sees a row that became bad; from then on no partial look hides it.
     project.sql("update song_aboutness set emotions_text = repeat('x', 101) where song_id = 1")
     assert project.execute("aboutness_checks").exit_code != 0
     assert looked_at(ranges[2]) == ("the whole table", False)
@@ -317,7 +340,7 @@ def test_syncing_without_dagster_home_says_that_the_ranges_would_be_forgotten(
     assert "DAGSTER_HOME is not set" in finished.output
 
 
-def test_settings_may_stand_in_a_dotenv_file(make_project: MakeProject) -> None:
+def test_settings_may_be_in_a_dotenv_file(make_project: MakeProject) -> None:
     project = make_project(real_songs(5))
     names = ("DATABASE_URL", "DAGSTER_PG_URL")
     Path(project.home / ".env").write_text("".join(f"{name}={project.environment[name]}\n" for name in names))

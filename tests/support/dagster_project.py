@@ -41,7 +41,7 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
-    """The tags of a run over several partitions, in the order in which they were laid."""
+    """The tags of a run over several partitions, in the order in which they were created."""
     return {RANGE_START: first, RANGE_END: last}
 
 
@@ -97,7 +97,7 @@ class DagsterProject:
         without: str | None = None,
         **settings: str,
     ) -> Finished:
-        """``dagster job execute`` in a directory that holds nothing; fails when the output tells a secret.
+        """Run ``dagster job execute`` in an empty directory; fails when the output shows a secret.
 
         partitions: the first and the last of several.
         """
@@ -128,16 +128,23 @@ class DagsterProject:
         return finished
 
     def must(self, job: str, **arguments: Any) -> str:
-        """As execute, for a job that has to succeed; returns its output."""
+        """Like execute, for a job that has to succeed; returns its output."""
         finished = self.execute(job, **arguments)
         assert finished.exit_code == 0, finished.output
         return finished.output
 
     def sql(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """What a superuser sees, or arranges, in the service's database."""
+        """Run a statement as a superuser in the service's database; returns its rows."""
         with psycopg.connect(self.service.admin_url) as admin:
             cursor = admin.execute(query.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def event_log_locked(self) -> Iterator[None]:
+        """While this lasts, every write to Dagster's event log waits."""
+        with psycopg.connect(self.service.ops_url) as connection:
+            connection.execute("lock table event_logs in exclusive mode")
+            yield
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
@@ -149,12 +156,12 @@ class DagsterProject:
             yield opened
 
     def ranges(self) -> list[str]:
-        """The partition keys, in the order in which they were laid."""
+        """The partition keys, in the order in which they were created."""
         with self.instance() as instance:
             return list(instance.get_dynamic_partitions(RANGES))
 
-    def lay(self, *keys: str) -> tuple[str, ...]:
-        """Add partition keys without a look at the catalogue; returns them."""
+    def add_partitions(self, *keys: str) -> tuple[str, ...]:
+        """Add partition keys without reading the catalogue; returns them."""
         with self.instance() as instance:
             instance.add_dynamic_partitions(RANGES, keys)
         return keys
@@ -179,7 +186,7 @@ class DagsterProject:
         return {name: one.status.value == "SUCCEEDED" for name, one in finished.items() if one is not None}
 
     def assert_no_secret_kept(self) -> None:
-        """No secret stands in what Dagster, or this project, keeps in its own Postgres."""
+        """No secret is in what Dagster, or this project, keeps in its own Postgres."""
         with psycopg.connect(self.service.ops_url) as connection:
             tables = connection.execute(
                 "select format('%I.%I', schemaname, tablename) from pg_tables"
