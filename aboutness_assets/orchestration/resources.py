@@ -1,4 +1,8 @@
-"""The settings as a Dagster resource: what the launchpad may override for one run."""
+"""The settings as a Dagster resource: what the launchpad may override for one run.
+
+Only what is safe to change is offered. Addresses, keys, databases and the songs query come from the
+environment alone: whoever can open the UI must not be able to send a key or a query elsewhere.
+"""
 
 from typing import Any
 
@@ -15,18 +19,14 @@ def _override(name: str) -> Any:
     setting = Settings.model_fields[name]
     words = {Ge: "at least {0.ge}", Gt: "more than {0.gt}", Le: "at most {0.le}"}
     bounds = [words[type(bound)].format(bound) for bound in setting.metadata if type(bound) in words]
-    description = f"{setting.description} Empty: {setting.alias} of the environment, else its default."
+    description = f"{setting.description} If not set here: {setting.alias}, or else its default."
     if bounds:
         description += f" Bounds: {', '.join(bounds)}."
     return Field(default=None, description=description)
 
 
 class SettingsResource(dg.ConfigurableResource[Any]):
-    """Overrides of settings for one run.
-
-    Only what is safe to change is here. Addresses, keys, databases and the songs query come from the
-    environment alone: whoever can open the UI must not be able to send a key or a query elsewhere.
-    """
+    """Settings that may be changed for one run. All others come from the environment alone."""
 
     chat_model: str | None = _override("chat_model")
     reasoning_effort: str | None = _override("reasoning_effort")

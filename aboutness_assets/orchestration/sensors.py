@@ -12,9 +12,10 @@ SECONDS_BETWEEN_TICKS = 60
 @dg.sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+    description="Creates partitions for songs that are in no partition yet; starts no run, spends nothing.",
 )
 def song_id_ranges_in_step(context: dg.SensorEvaluationContext, settings: SettingsResource) -> dg.SkipReason:
-    """Creates partitions for songs that are in no partition yet; starts no run and spends nothing."""
+    """Create the missing partitions; the tick says how many there were."""
     new = run_until_interrupted(
         create_missing_partitions(context.instance, settings.load(), context.log), context.log
     )

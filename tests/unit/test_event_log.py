@@ -12,7 +12,7 @@ import pytest
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.orchestration.event_log import EventLogWriter
 
-RELEASE_SECONDS = 60
+RELEASE_SECONDS = 5
 """A failing test ends after this long instead of never."""
 
 

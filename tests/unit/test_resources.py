@@ -40,6 +40,6 @@ def test_an_override_out_of_bounds_fails_with_a_sentence_and_is_not_retried() ->
 def test_the_launchpad_shows_the_meaning_and_the_bounds() -> None:
     description = SettingsResource.model_fields["pack_size"].description
     assert description == (
-        "Songs in one chat request. Empty: ABOUTNESS_PACK_SIZE of the environment, else its default. "
+        "Songs in one chat request. If not set here: ABOUTNESS_PACK_SIZE, or else its default. "
         "Bounds: at least 1, at most 100."
     )
