@@ -1,6 +1,6 @@
 """The acceptance criteria of song_aboutness by name: what each demands, and whether it only warns.
 
-How a criterion is evaluated stands in evaluate.py; the SQL behind it in database/service.
+Their evaluation is in evaluate.py, and its SQL in database/service.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who gets at the UI: where it listens, what it refuses read-only, and the proxy of docs/operating.md."""
+"""Access to the UI: where it listens, what it refuses read-only, and the proxy of docs/operating.md."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], project: DagsterProject) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, and whatever it starts, for as long as it is needed."""
+    """Run a command; afterwards it and everything that it started is stopped."""
     with (project.home / f"{command[0]}.log").open("wb") as log:
         process = subprocess.Popen(
             [Path(sys.executable).with_name(command[0]), *command[1:]],
@@ -72,7 +72,7 @@ def wait_until_up(dev: DagsterDev, process: subprocess.Popen[bytes]) -> None:
     assert process.poll() is None
 
 
-def test_dagster_dev_listens_on_loopback_only_unless_told_otherwise(make_project: MakeProject) -> None:
+def test_dagster_dev_listens_on_loopback_only_by_default(make_project: MakeProject) -> None:
     project, port = make_project([]), free_port()
     with running(["dagster", "dev", "-p", str(port), "-m", MODULE], project) as process:
         wait_until_up(DagsterDev(project, f"http://127.0.0.1:{port}"), process)
@@ -84,7 +84,7 @@ def test_dagster_dev_listens_on_loopback_only_unless_told_otherwise(make_project
 
 @pytest.fixture
 def read_only(make_project: MakeProject) -> Iterator[DagsterDev]:
-    """A webserver as docs/operating.md starts it to show, and no more."""
+    """A read-only webserver, started as docs/operating.md says."""
     project, port = make_project([]), free_port()
     command = re.search(r"dagster-webserver --read-only", PAGE.read_text("utf-8"))
     assert command is not None
@@ -116,9 +116,7 @@ def test_a_read_only_webserver_shows_and_refuses_every_change(read_only: Dagster
 @pytest.mark.skipif(
     not (shutil.which("nginx") and shutil.which("openssl")), reason="nginx and openssl are not both installed"
 )
-def test_the_proxy_of_the_page_lets_in_whom_it_knows_and_nobody_else(
-    read_only: DagsterDev, tmp_path: Path
-) -> None:
+def test_the_proxy_of_the_page_admits_known_users_only(read_only: DagsterDev, tmp_path: Path) -> None:
     port = free_port()
     with proxy(tmp_path, port, read_only.url):
         known = {"Authorization": "Basic " + base64.b64encode(b"ann:sesame").decode()}
@@ -140,7 +138,7 @@ def test_the_proxy_of_the_page_lets_in_whom_it_knows_and_nobody_else(
 
 @contextmanager
 def proxy(directory: Path, port: int, upstream: str) -> Iterator[None]:
-    """nginx with the server block of the page; only ports and the places of its files are others."""
+    """nginx with the server block of the page, except for its ports and paths."""
     block = re.search(r"```nginx\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert block is not None
     server = block[1].replace("listen 443 ssl", f"listen 127.0.0.1:{port} ssl")
@@ -172,7 +170,7 @@ def proxy(directory: Path, port: int, upstream: str) -> Iterator[None]:
         f"{kind}_temp_path {directory}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    user = "user root;" if os.geteuid() == 0 else ""  # who may read the directory of a test
+    user = "user root;" if os.geteuid() == 0 else ""  # who can read the directory of the test
     configuration = directory / "nginx.conf"
     configuration.write_text(
         f"{user} daemon off; pid {directory}/pid; error_log {directory}/error.log;"
@@ -189,7 +187,7 @@ def proxy(directory: Path, port: int, upstream: str) -> Iterator[None]:
 
 
 def get(port: int, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    context = ssl._create_unverified_context()  # a certificate of this very test
+    context = ssl._create_unverified_context()  # the certificate that this test made
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
     connection.request("GET", path, headers=headers)
     return connection.getresponse()

@@ -1,4 +1,4 @@
-"""Dagster's daemon and webserver: the sensor lays ranges, a backfill, a cancelled run, a killed worker."""
+"""Dagster's daemon and webserver: the sensor, a backfill, a canceled run, a killed worker, failed songs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.service_database import drop_service, make_service
 from tests.support.stand_in import StandIn
 
 BACKFILLED = ("000000001-000000050", "000000051-000000100", "000000101-000000150")
-CANCELLED = "000001001-000001050"
+CANCELED = "000001001-000001050"
 KILLED = "000002001-000002050"
 WITH_FAILURES = "000003001-000003050"
 
@@ -41,7 +41,7 @@ def dev(
     stand_in_of_session: StandIn,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[DagsterDev]:
-    """Dagster dev over a catalogue of six ranges; each test has ranges of its own."""
+    """``dagster dev`` over a catalogue of six ranges; each test has its own ranges."""
     stand_in_of_session.reset()
     service = make_service(postgres_server, songs=real_songs(len(SONG_IDS), SONG_IDS))
     project = DagsterProject.create(
@@ -51,8 +51,8 @@ def dev(
         ABOUTNESS_RANGE_SIZE="50",
     )
     with project.dev() as running:
-        ranges = {*BACKFILLED, CANCELLED, KILLED, WITH_FAILURES}
-        poll(lambda: set(project.ranges()) == ranges, 60, "the sensor to lay the ranges")
+        ranges = {*BACKFILLED, CANCELED, KILLED, WITH_FAILURES}
+        poll(lambda: set(project.ranges()) == ranges, 60, "the sensor to create the partitions")
         yield running
     project.assert_no_secret_kept()
     drop_service(postgres_server, service)
@@ -69,7 +69,7 @@ def chat_requests(stand_in: StandIn) -> list[dict[str, Any]]:
 
 
 def times_asked(stand_in: StandIn) -> Counter[int]:
-    """How many songs were asked for once, twice, …"""
+    """How many songs were asked for once, twice, and so on."""
     songs = Counter(
         (song["title"], song["artist"]) for request in chat_requests(stand_in) for song in request["songs"]
     )
@@ -94,19 +94,19 @@ def test_a_backfill_launched_as_the_ui_does_fills_every_range_and_runs_the_check
     assert times_asked(stand_in) == {1: 60}
 
 
-def test_a_cancelled_run_ends_as_cancelled_and_keeps_what_was_paid_for(
+def test_a_canceled_run_ends_as_canceled_and_keeps_what_was_paid_for(
     dev: DagsterDev, stand_in: StandIn
 ) -> None:
     stand_in.control({"latency_seconds": {"chat": 2}, "chat": {"script": ["hang"]}})
-    run_id = dev.launch_range(CANCELLED)
+    run_id = dev.launch_range(CANCELED)
     poll(lambda: len(chat_requests(stand_in)) == 5, 60, "five requests to be in flight")
     dev.cancel(run_id)
     dev.wait_for(run_id, "CANCELED", seconds=30)
-    assert rows_between(dev.project, CANCELLED) < 50
+    assert rows_between(dev.project, CANCELED) < 50
 
     stand_in.control({})
-    dev.wait_for(dev.launch_range(CANCELLED), "SUCCESS")
-    assert rows_between(dev.project, CANCELLED) == 50
+    dev.wait_for(dev.launch_range(CANCELED), "SUCCESS")
+    assert rows_between(dev.project, CANCELED) == 50
     # Only the pack that hung was asked for again.
     assert times_asked(stand_in) == {1: 40, 2: 10}
 
@@ -131,7 +131,7 @@ def test_a_run_whose_process_is_killed_is_retried_and_asks_only_what_was_in_flig
     assert dev.project.materializations()[KILLED]["uncertain_requests"] == 1
 
 
-def test_failed_songs_stand_with_their_reason_in_the_metadata_of_their_partition(
+def test_the_metadata_of_a_partition_lists_its_failed_songs_with_their_reason(
     dev: DagsterDev, stand_in: StandIn
 ) -> None:
     title = dev.project.sql("select title from songs where song_id = 3004")[0][0]

@@ -1,4 +1,4 @@
-"""Everything that watches a run is killed while a backfill runs; after a restart the backfill ends well."""
+"""Everything that watches a run is killed during a backfill; after a restart the backfill succeeds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BACKFILL_SECONDS = 150
 
 
 def processes_of(project: DagsterProject) -> set[int]:
-    """Every living process that was started with the DAGSTER_HOME of this project."""
+    """Every running process that was started with the DAGSTER_HOME of this project."""
     mark = f"DAGSTER_HOME={project.home}".encode()
     found = set()
     for process in Path("/proc").iterdir():
@@ -58,13 +58,13 @@ def descendants(worker: int) -> set[int]:
 
 
 def look(project: DagsterProject, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """What our own database holds."""
+    """Rows of a query in our own database."""
     with psycopg.connect(project.service.ops_url) as connection:
         return connection.execute(query.encode(), parameters).fetchall()
 
 
 def times_asked(stand_in: StandIn) -> Counter[int]:
-    """How many songs were asked for once, twice, …"""
+    """How many songs were asked for once, twice, and so on."""
     requests: list[dict[str, Any]] = stand_in.requests()["requests"]
     songs = Counter(
         (song["title"], song["artist"]) for request in requests for song in request.get("songs", ())
@@ -74,7 +74,7 @@ def times_asked(stand_in: StandIn) -> Counter[int]:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("worker_survives", [False, True])
-def test_a_backfill_ends_well_after_daemon_and_code_servers_were_killed(
+def test_a_backfill_succeeds_after_daemon_and_code_servers_were_killed(
     make_project: Callable[..., DagsterProject],
     stand_in: StandIn,
     reliability_result: Callable[..., None],
@@ -87,7 +87,7 @@ def test_a_backfill_ends_well_after_daemon_and_code_servers_were_killed(
     stand_in.control({"latency_seconds": {"chat": 30 if worker_survives else 6}})
 
     def at_work(dev: DagsterDev) -> list[str]:
-        """Two runs, as many as may run at once; one that has yet to start would be noticed after minutes."""
+        """Both runs that may run at once; losing one that has not started takes minutes to notice."""
         asked = [request for request in stand_in.requests()["requests"] if request["route"] == "chat"]
         runs = dev.runs({"dagster/backfill": backfill})
         started = [run.run_id for run in runs if run.status.value == "STARTED"]
@@ -95,7 +95,7 @@ def test_a_backfill_ends_well_after_daemon_and_code_servers_were_killed(
 
     with ExitStack() as stack:
         dev = stack.enter_context(project.dev())
-        poll(lambda: set(project.ranges()) == set(RANGES), 60, "the sensor to lay the ranges")
+        poll(lambda: set(project.ranges()) == set(RANGES), 60, "the sensor to create the partitions")
         backfill = dev.launch_backfill(list(RANGES))
         running = poll(lambda: at_work(dev), BACKFILL_SECONDS, "a run to be at work")
         spared = set()

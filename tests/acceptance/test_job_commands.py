@@ -1,4 +1,4 @@
-"""dagster job execute, as a person or a timer calls it: exit codes, outputs, rows and metadata."""
+"""``dagster job execute`` as a person or a timer calls it: exit codes, output, rows and metadata."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OLD_STYLE_TEXT = "an old text [confidence: high]"
 
 
 def songs_of_chat_requests(stand_in: StandIn) -> list[int]:
-    """How many songs each chat request held."""
+    """How many songs each chat request contained."""
     return [
         len(request["songs"]) for request in stand_in.requests()["requests"] if request["route"] == "chat"
     ]

@@ -1,4 +1,4 @@
-"""No secret is told: runs that go well and runs that go wrong in every way, then a search everywhere."""
+"""No secret leaks: runs that succeed and runs that fail in every way, then a search everywhere."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 
-# Each secret bears a mark that no encoding of a URL, of JSON or of Python changes.
+# Each secret contains a mark that no encoding of a URL, of JSON or of Python changes.
 MARKS = ("Zq7service", "Zq7operations", "Zq7apikey")
 SERVICE_PASSWORD = "Zq7service@/?#%: &+'\"\\Zq7service"
 OPERATIONS_PASSWORD = "Zq7operations@/?#%: &+Zq7operations"
 API_KEY = "sk-Zq7apikey-Zq7apikey"
-TOLD = re.compile("|".join(MARKS))
+LEAKED = re.compile("|".join(MARKS))
 
 RANGE = "000000001-000001000"
 SERVICE_LOGIN, OPERATIONS_LOGIN = "zq_service_login", "zq_operations_login"
@@ -38,7 +38,7 @@ SERVICE_LOGIN, OPERATIONS_LOGIN = "zq_service_login", "zq_operations_login"
 
 @dataclass(frozen=True)
 class Secretive:
-    """A project whose secrets are recognisable, and all that its commands have said."""
+    """A project with recognizable secrets, and the output of all its commands."""
 
     project: DagsterProject
     said: list[str]
@@ -46,12 +46,12 @@ class Secretive:
     def execute(self, job: str, *, partition: str | None = None, **settings: Any) -> Finished:
         with process_list() as command_lines:
             finished = self.project.execute(job, partition=partition, **settings)
-        assert not [line for line in command_lines if TOLD.search(line)]
+        assert not [line for line in command_lines if LEAKED.search(line)]
         self.said.append(finished.output)
         return finished
 
     def fails(self, job: str, sentence: str, **arguments: str) -> None:
-        """A job that cannot succeed says why, in one sentence of ours."""
+        """Run a job that cannot succeed; it says why in one sentence of ours."""
         finished = self.execute(job, **arguments)
         assert finished.exit_code != 0
         assert re.search(sentence, finished.output), finished.output
@@ -73,14 +73,14 @@ def secretive(make_service: MakeService, stand_in: StandIn, tmp_path: Path) -> I
     project = DagsterProject.create(tmp_path / "home", with_secrets, stand_in, OPENAI_API_KEY=API_KEY)
     yield Secretive(project, said)
     assert said
-    assert not [output for output in said if TOLD.search(output)]
-    assert not [name for name, content in kept(with_secrets).items() if TOLD.search(content)]
+    assert not [output for output in said if LEAKED.search(output)]
+    assert not [name for name, content in kept(with_secrets).items() if LEAKED.search(content)]
     for file in (tmp_path / "home").rglob("*"):
-        assert not file.is_file() or not TOLD.search(file.read_bytes().decode(errors="replace")), file
+        assert not file.is_file() or not LEAKED.search(file.read_bytes().decode(errors="replace")), file
 
 
 def login(url: str, role: str, password: str, member_of: str, admin_url: str) -> str:
-    """The URL with a role of its own, which may do what the other one may; the password percent-encoded."""
+    """The URL with a role of its own, a member of the other one; its password percent-encoded."""
     with psycopg.connect(admin_url, autocommit=True) as admin:
         admin.execute("set event_triggers = off")
         if not admin.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone():
@@ -111,7 +111,7 @@ def kept(service: ServiceDatabase) -> dict[str, str]:
 
 @contextmanager
 def process_list() -> Iterator[set[str]]:
-    """The command lines of all processes that are seen meanwhile."""
+    """The command lines of all processes that run during the body."""
     seen: set[str] = set()
     over = threading.Event()
 
@@ -135,7 +135,7 @@ def process_list() -> Iterator[set[str]]:
 
 @contextmanager
 def telltale(status: int) -> Iterator[str]:
-    """The base URL of an endpoint that embeds, and answers every chat request with the key that it got."""
+    """The base URL of an endpoint that embeds, and whose errors for chat requests contain the key it got."""
 
     class Telltale(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -169,7 +169,7 @@ def telltale(status: int) -> Iterator[str]:
         server.server_close()
 
 
-def test_runs_that_go_well_tell_no_secret(secretive: Secretive) -> None:
+def test_runs_that_succeed_leak_no_secret(secretive: Secretive) -> None:
     for job, partition in (
         ("sync_song_id_ranges", None),
         ("aboutness_smoke", None),
@@ -178,7 +178,7 @@ def test_runs_that_go_well_tell_no_secret(secretive: Secretive) -> None:
     ):
         finished = secretive.execute(job, partition=partition)
         assert finished.exit_code == 0, finished.output
-    # What is kept is indeed looked through: run configs and events, and the answers in the journal.
+    # The search does see what is kept: run configs and events, and the answers in the journal.
     contents = kept(secretive.project.service)
     assert "aboutness_smoke" in contents["public.runs"]
     assert "songs_written" in contents["public.event_logs"]
@@ -193,7 +193,7 @@ def test_runs_that_go_well_tell_no_secret(secretive: Secretive) -> None:
         pytest.param(404, "does not know the chat model", marks=pytest.mark.soak),
     ],
 )
-def test_a_provider_that_tells_the_key_in_its_errors_is_not_repeated(
+def test_a_key_in_the_errors_of_a_provider_is_not_repeated(
     secretive: Secretive, status: int, sentence: str
 ) -> None:
     with telltale(status) as base_url:
@@ -202,7 +202,7 @@ def test_a_provider_that_tells_the_key_in_its_errors_is_not_repeated(
 
 
 @pytest.mark.parametrize("key", ["sk-Zq7apikey\nZq7apikey"])
-def test_a_key_that_no_request_can_carry_is_refused_unshown(secretive: Secretive, key: str) -> None:
+def test_a_key_that_no_request_can_carry_is_refused_and_not_shown(secretive: Secretive, key: str) -> None:
     secretive.fails("aboutness_smoke", "OPENAI_API_KEY holds characters", OPENAI_API_KEY=key)
 
 
@@ -217,7 +217,7 @@ def test_a_key_that_no_request_can_carry_is_refused_unshown(secretive: Secretive
         pytest.param("DAGSTER_PG_URL", "no such database", marks=pytest.mark.soak),
     ],
 )
-def test_a_database_that_cannot_be_used_is_told_without_its_password(
+def test_a_database_that_cannot_be_used_is_reported_without_its_password(
     secretive: Secretive, name: str, trouble: str
 ) -> None:
     url = secretive.project.environment[name]
@@ -233,7 +233,7 @@ def test_a_database_that_cannot_be_used_is_told_without_its_password(
     secretive.fails("aboutness_smoke", sentence, **{name: wrong})
 
 
-# All that a URL can get wrong is in tests/unit/test_service_url.py and test_storage.py.
+# tests/unit/test_url.py and test_storage.py have every way in which a URL can be malformed.
 @pytest.mark.parametrize("name", ["DATABASE_URL", "DAGSTER_PG_URL"])
 def test_a_url_that_cannot_be_read_is_not_shown(secretive: Secretive, name: str) -> None:
     url = "postgresql://u:p@ss#Zq7service@127.0.0.1:Zq7operations/db"

@@ -41,7 +41,7 @@ UI_MILLISECONDS = 20_000
 BACKFILL_MILLISECONDS = 120_000
 """The backfill daemon looks every 30 s."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="There is no chromium; apt-get install chromium.")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed.")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def dev(
     stand_in_of_session: StandIn,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[DagsterDev]:
-    """Dagster dev over two ranges, the first of hostile titles only."""
+    """``dagster dev`` over two ranges, the first with hostile titles only."""
     stand_in_of_session.reset()
     hostile: list[Song] = [
         (song_id, title, 'Some "Artist" | <u>x</u>') for song_id, title in enumerate(HOSTILE_TITLES, start=1)
@@ -61,7 +61,7 @@ def dev(
         tmp_path_factory.mktemp("ui") / "home", service, stand_in_of_session, ABOUTNESS_RANGE_SIZE="50"
     )
     with project.dev() as running:
-        poll(lambda: set(project.ranges()) == set(RANGES), 60, "the sensor to lay the ranges")
+        poll(lambda: set(project.ranges()) == set(RANGES), 60, "the sensor to create the partitions")
         yield running
     project.assert_no_secret_kept()
     drop_service(postgres_server, service)
@@ -69,7 +69,7 @@ def dev(
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """An empty page of a browser that nobody used before."""
+    """An empty page of a fresh browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1500, "height": 950})

@@ -1,4 +1,4 @@
-"""The project as a person runs it: Dagster's commands as subprocesses, its webserver and daemon."""
+"""The project as people run it: Dagster's commands as subprocesses, its webserver and daemon."""
 
 from __future__ import annotations
 
@@ -194,10 +194,10 @@ class DagsterProject:
             ).fetchall()
             for (table,) in tables:
                 for secret in self._secrets():
-                    told = connection.execute(
+                    found = connection.execute(
                         f"select count(*) from {table} row where row::text like %s".encode(), [f"%{secret}%"]
                     ).fetchone()
-                    assert told == (0,), f"{table} holds a secret"
+                    assert found == (0,), f"{table} contains a secret"
 
     @contextmanager
     def dev(self) -> Iterator[DagsterDev]:
@@ -320,7 +320,7 @@ class DagsterDev:
         assert ended["__typename"] == "TerminateRunSuccess", ended
 
     def wait_for(self, run_id: str, status: str, seconds: float = 60) -> None:
-        """Wait until a run ends, which must be as ``status`` says."""
+        """Wait until a run ends; its status must then be this one."""
         ends = ("SUCCESS", "FAILURE", "CANCELED")
         ended = poll(
             lambda: found if (found := self.status(run_id)) in ends else "",
@@ -331,12 +331,12 @@ class DagsterDev:
 
 
 def poll(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """Wait until the condition holds and return what it gave; fails after so many seconds."""
+    """Wait until the condition is true and return its value; fails after so many seconds."""
     deadline = time.monotonic() + seconds
-    while not (held := condition()):
+    while not (result := condition()):
         assert time.monotonic() < deadline, f"Waited {seconds} s for {what}."
         time.sleep(0.2)
-    return held
+    return result
 
 
 def _script(name: str) -> str:

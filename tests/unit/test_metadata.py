@@ -25,11 +25,11 @@ UNESCAPED_MARKUP = re.compile(r"(?<!\\)(?:\\\\)*[`*_{}\[\]<>()#+!|~&]")
 
 
 def cells(row: str) -> list[str]:
-    """The cells of a row, parted where an unescaped pipe stands."""
+    """The cells of a row, split at unescaped pipes."""
     return [cell.strip() for cell in re.split(r"(?<!\\)(?:\\\\)*\|", row)[1:-1]]
 
 
-def test_metadata_of_an_untouched_range_is_numbers_without_tables() -> None:
+def test_metadata_of_a_range_with_nothing_to_do_is_numbers_without_tables() -> None:
     metadata = materialization_metadata(Report(songs_in_range=3, songs_skipped_existing=3), *MODELS)
     assert metadata["dagster/row_count"] == 3
     assert metadata["cost_usd"] == 0
@@ -52,9 +52,7 @@ def test_a_long_table_of_failed_songs_is_cut_and_says_how_many_are_left_out() ->
 
 
 @given(WORDS, WORDS, WORDS)
-def test_whatever_a_song_is_called_its_row_keeps_five_inert_cells(
-    song_id: str, title: str, artist: str
-) -> None:
+def test_no_title_or_artist_adds_a_cell_or_renders_as_markup(song_id: str, title: str, artist: str) -> None:
     head, rule, *rows = sample_table(Report(sample=[(Song(song_id, title, artist), ABOUT)])).split("\n")
     assert len(rows) == 1
     assert len(cells(rows[0])) == len(cells(head)) == len(cells(rule)) == 5

@@ -19,7 +19,7 @@ from aboutness_assets.orchestration.instance.storage import PostgresStorage
         "s3cret",
     ],
 )
-def test_a_url_that_cannot_be_read_is_refused_unshown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_malformed_url_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DAGSTER_PG_URL", url)
     with pytest.raises(SettingsError, match="DAGSTER_PG_URL") as caught:
         PostgresStorage.from_config_value(None, {"url_from": "DAGSTER_PG_URL"})

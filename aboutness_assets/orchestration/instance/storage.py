@@ -12,7 +12,7 @@ from aboutness_assets.settings import NOT_SET
 
 
 class PostgresStorage(DagsterPostgresStorage):
-    """dagster-postgres, but where the setting is missing it says what to do."""
+    """dagster-postgres, with an error that says what to do when the setting is missing or malformed."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -21,12 +21,12 @@ class PostgresStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
-        """The storage. Raises SettingsError when the variable is not set, or holds no URL of a Postgres."""
+        """The storage. Raises SettingsError when the variable is not set or is not the URL of a Postgres."""
         name = config_value["url_from"]
         url = os.environ.get(name, "").strip().strip("\"'")
         if not url:
             raise SettingsError(NOT_SET.format(name=name, what="a Postgres of our own"))
-        # SQLAlchemy would show a piece of a URL that it cannot read, which may be the password's.
+        # SQLAlchemy's error would quote a part of a malformed URL, possibly of the password.
         operations_conninfo(url)
-        # SQLAlchemy knows the scheme of many hosts' URLs, postgres://, no longer.
+        # Many hosts' URLs begin with postgres://, which SQLAlchemy no longer accepts.
         return cls(url.replace("postgres://", "postgresql://", 1), inst_data=inst_data)
