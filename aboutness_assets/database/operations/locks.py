@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from aboutness_assets.database.postgres_errors import postgres_message
+from aboutness_assets.database.postgres_errors import database_errors_as_sentences, postgres_message
 from aboutness_assets.domain.errors import FatalError
 
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -29,7 +29,12 @@ async def exclusive_ranges(
     """
     conninfo = make_conninfo(conninfo, **_KEEPALIVES)
     fault: BaseException
-    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+    with database_errors_as_sentences(
+        "Our own Postgres (DAGSTER_PG_URL) cannot be used",
+        "Nothing was asked or written; start it, or set the URL of one that runs.",
+    ):
+        opened = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+    async with opened as connection:
         await _lock(connection, f"{table_id} table", shared=range_keys is not None, log=log)
         # All runs take their ranges in the same order, so no two can wait for each other.
         for range_key in sorted(set(range_keys or ())):
