@@ -165,7 +165,7 @@ def embed(exchange: Exchange, default_dimension: int) -> None:
 
 
 def _demanded_form(request: dict[str, Any]) -> tuple[str, list[str]]:
-    """The form of ``songs`` that the request's schema demands, "object" or "list", and the fields of an entry.
+    """The form of ``songs`` that the request's schema demands, "object" or "list", and an entry's fields.
 
     Without a schema the prompt decides: one that shows an entry with a title gets titles.
     """

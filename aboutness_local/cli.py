@@ -107,5 +107,6 @@ def _notice(overridden: list[str]) -> str:
     unused = f" Not used here: your own {', '.join(overridden)}." if overridden else ""
     return (
         "aboutness-local: texts and vectors come from the stand-in endpoint, not from a real model. "
-        f"For a real one, set DATABASE_URL, DAGSTER_PG_URL and OPENAI_API_KEY and leave out aboutness-local.{unused}"
+        "For a real one, set DATABASE_URL, DAGSTER_PG_URL and OPENAI_API_KEY and leave out aboutness-local."
+        f"{unused}"
     )

@@ -46,7 +46,7 @@ class _State(TypedDict):
 class EmbeddedPostgres:
     """The server of one directory, running or not.
 
-    options: settings of postgresql.conf, such as {"fsync": "off"}; they hold from the next start of the server.
+    options: settings of postgresql.conf, such as {"fsync": "off"}; they apply when the server starts.
     Several processes may call every method at once.
     """
 

@@ -239,7 +239,7 @@ def test_stop_stops_both_and_keeps_the_data(own_directory: Path) -> None:
     again = _aboutness_local(own_directory, "stop")
 
     assert stopped.stdout == f"Stopped the stand-in endpoint and Postgres of {own_directory}.\n"
-    assert again.stdout == f"Nothing runs in {own_directory}.\n"
+    assert again.stdout == f"Nothing is running in {own_directory}.\n"
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(before["DATABASE_URL"])
     assert _environment(own_directory)["DATABASE_URL"] == before["DATABASE_URL"]
