@@ -24,17 +24,17 @@ INTRODUCTION = """\
 
 Written by `make reliability` from the results of the test suites.
 
-Each trial fills a range of real Postgres rows from the stand-in endpoint over real HTTP, first under a fault,
-then honestly. The stand-in's writer is deterministic, so the table alone shows whose texts a row bears.
+Each trial fills a range of real Postgres rows from the stand-in endpoint over real HTTP, first with a fault,
+then without. The stand-in's texts are deterministic, so the table alone shows whose texts a row has.
 
-- **lost**: songs that neither got a row nor were listed as failed, or that the honest run gave no row.
+- **lost**: songs that neither got a row nor were listed as failed, or got no row from the second run.
 - **mixed up**: rows with another song's texts or confidences.
 - **paid twice**: songs asked for again although a good answer for them had been sent.
-- **listed as failed**: songs that the first run gave up, with a reason; the honest run wrote each of them.
+- **listed as failed**: songs that the first run gave up, with a reason. The second run wrote each of them.
 
-After each trial, too: nothing invalid in the table, every vector that of its own row's text, old-style rows
-as they were, at most 2 + 2n chat requests a pack of n songs (each sent at most five times, 429 apart), and
-nothing asked for songs that had a row.
+Each trial also checks that the table contains nothing invalid, that every vector belongs to its row's text,
+that old-style rows are unchanged, that a pack of n songs took at most 2 + 2n chat requests (each sent at most
+five times, not counting 429s), and that nothing was asked for songs that had a row.
 """
 
 
@@ -93,7 +93,7 @@ def faults(results: Sequence[Result]) -> str:
         rows.append([f"`{name}`", meaning(name), struck, injected, *_promises(sums), how(sums, route)])
     return _section(
         "Each fault alone",
-        f"{len(results)} trials; the fault strikes the first request, and then others by chance.",
+        f"{len(results)} trials; the fault strikes the first request, then others at random.",
         [
             "fault",
             "what it is",
@@ -106,7 +106,7 @@ def faults(results: Sequence[Result]) -> str:
             "the answer",
         ],
         rows,
-        "Another song's texts beneath the right title cannot be seen within an answer; see below.",
+        "Another song's texts under the right title cannot be detected within an answer; see below.",
     )
 
 
@@ -124,7 +124,7 @@ def mixtures(results: Sequence[Result]) -> str:
 
 
 def stops(results: Sequence[Result]) -> str:
-    """Faults that no song can survive, in mid-run."""
+    """Faults that no song can survive, from the middle of a run on."""
     rows = []
     for (name, route), sums in _summed(results, "fault", "route"):
         resumed = (
@@ -133,7 +133,7 @@ def stops(results: Sequence[Result]) -> str:
         rows.append([f"`{name}`", meaning(name), route, *_promises(sums), sums["failed_songs"], resumed])
     return _section(
         "Faults that stop the run",
-        "In mid-run and from then on, at every request: the run ends with a sentence and blames no song.",
+        "From the middle of a run on, at every request: the run ends with one sentence and blames no song.",
         [
             "fault",
             "what it is",
@@ -153,14 +153,22 @@ def kills(results: Sequence[Result]) -> str:
     """Processes, servers and connections that were killed."""
     rows = []
     for (where,), sums in _summed(results, "where"):
-        names = ("kills", "answers_received", "used", "replayed", "uncertain", "asked_twice")
+        names = ("kills", "answers_received", "used", "replayed", "indeterminate", "asked_twice")
         rows.append([where, *(sums[name] for name in names)])
     return _section(
         "Kills",
         "Whatever was killed, a re-run finished the range, and answers received = used + replayed. "
         "Indeterminate requests were in flight at the kill: whether they were billed is not known, and their "
         "songs are asked for again.",
-        ["where", "kills", "answers received", "used", "replayed", "uncertain", "asked twice besides"],
+        [
+            "where",
+            "kills",
+            "answers received",
+            "used",
+            "replayed",
+            "indeterminate",
+            "other songs asked twice",
+        ],
         rows,
     )
 
@@ -172,15 +180,15 @@ def lies(results: Sequence[Result]) -> str:
         for (name,), sums in _summed(results, "answer")
     ]
     return _section(
-        "Lies that are seen, and lies that are not",
-        "Planted by `benchmarks/lying_answers.py` into answers for real songs, in packs of ten. A song whose "
-        "entry is doubted is asked for again alone, where no other song is near. Texts that are copied make "
-        "both songs doubtful: nobody knows whose they are.",
-        ["lie", "songs lied about", "seen", "share", "innocent songs doubted"],
+        "Lies that are detected, and lies that are not",
+        "Planted by `benchmarks/lying_answers.py` into answers for real songs, in packs of ten. A song with "
+        "a doubtful entry is asked for again alone, so that no other song can interfere. Copied texts make "
+        "both songs doubtful, because nobody knows which one they belong to.",
+        ["lie", "songs lied about", "detected", "share", "honest songs doubted"],
         rows,
-        "Nothing in an answer tells texts that were swapped beneath the right titles from honest ones. The "
-        "schema makes the model write each title right before its texts, so that it binds the two together: "
-        "such a swap becomes less likely, not visible.",
+        "Nothing in an answer distinguishes texts that were swapped under the right titles from honest "
+        "ones. The schema makes the model write each title directly before its texts, which makes such a "
+        "swap less likely, but does not reveal it.",
     )
 
 
@@ -206,7 +214,7 @@ def meaning(fault: str) -> str:
 def how(sums: Counter[str], route: str) -> str:
     """How the system answered a fault, by what it did."""
     if sums["mixed_up"]:
-        return "**not seen**"
+        return "**not detected**"
     in_vectors = route == "embeddings" and not sums["sent_again"]
     done = {
         "waited": sums["waited"],
@@ -217,9 +225,8 @@ def how(sums: Counter[str], route: str) -> str:
         "songs listed as failed": sums["failed_songs"],
         "kept answers used by the next run": sums["replayed"],
     }
-    return (
-        ", ".join(f"{words} ({number:,})" for words, number in done.items() if number) or "taken, and tidied"
-    )
+    steps = [f"{words} ({number:,})" for words, number in done.items() if number]
+    return ", ".join(steps) or "used after cleaning"
 
 
 def _is(result: Result, fault: str, route: str) -> bool:

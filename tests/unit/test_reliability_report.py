@@ -78,7 +78,7 @@ def test_a_broken_promise_is_told(result: dict[str, Any], words: str) -> None:
 def test_a_lie_that_cannot_be_seen_is_shown_and_breaks_no_promise() -> None:
     swapped = {**REFUSAL, "fault": "swapped_texts", "injected": {"swapped_texts": 1}, "mixed_up": 2}
     assert broken_promises([swapped]) == []
-    assert row([swapped], "`swapped_texts`").endswith("| 1 | 55 | 0 | 2 | 0 | **not seen** |")
+    assert row([swapped], "`swapped_texts`").endswith("| 1 | 55 | 0 | 2 | 0 | **not detected** |")
 
 
 def test_the_command_reads_many_files_and_fails_where_a_promise_is_broken(
