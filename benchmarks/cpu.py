@@ -1,4 +1,4 @@
-"""CPU time a pack of 10 songs, stage by stage: ours, the floor, and what a user would pick instead.
+"""CPU time per pack of 10 songs, stage by stage: ours, the floor, and what a user would pick instead.
 
 Each contender is a process of its own; only its own CPU counts, not that of Postgres or the endpoint, which
 answers at once and limits nothing. The contenders take turns, so that whatever else the machine does falls
@@ -78,7 +78,7 @@ def run() -> Result:
                 stages = _milliseconds_a_pack(contender, job)
                 rounds[contender.module].append(stages)
                 told = ", ".join(f"{stage} {of_it:.2f}" for stage, of_it in stages.items())
-                print(f"  {number + 1}/{ROUNDS} {contender.title}: {told} ms a pack", file=sys.stderr)
+                print(f"  {number + 1}/{ROUNDS} {contender.title}: {told} ms per pack", file=sys.stderr)
             made.empty()
             transports.append(_seconds(TRANSPORTS, job))
     imports = {
@@ -92,7 +92,7 @@ def run() -> Result:
         summary=(
             f"CPU time of the own process for a pack of {PACK_SIZE} songs, at no latency and no limit; "
             f"median of {ROUNDS} rounds of {SONGS:,} songs, the contenders in turn. The whole pipeline takes "
-            f"**{ours:.2f} ms a pack** ({_per_thousand(ours):.2f} s a thousand songs), "
+            f"**{ours:.2f} ms per pack** ({_per_thousand(ours):.2f} s per thousand songs), "
             f"{ours / floor:.1f} times the floor; "
             f"target {TARGET_MS:g} ms: {'met' if ours <= TARGET_MS else 'missed'}."
         ),
@@ -180,7 +180,7 @@ def _stage_table(
                 ]
             )
     return Table(
-        "By stage: milliseconds a pack, median (least–most)",
+        "By stage: milliseconds per pack, median (least–most)",
         ["contender", *STAGES],
         rows,
         "Stages one after the other, with 64 chat requests, 4 embedding requests of 1,000 texts and "
@@ -199,9 +199,9 @@ def _total_table(
             rows.append([contender.title, _spread(totals), _per_thousand(middle), middle / floor])
     return Table(
         "In all",
-        ["contender", "ms a pack, median (least–most)", "CPU s a thousand songs", "times the floor"],
+        ["contender", "ms per pack, median (least–most)", "CPU s per thousand songs", "times the floor"],
         rows,
-        "What generates only is not in this table.",
+        "Contenders that only generate are not in this table.",
     )
 
 
@@ -222,7 +222,7 @@ def _import_table(imports: Mapping[str, Sequence[float]]) -> Table:
         "Imports: CPU seconds of a process, once",
         ["what", "s, median (least–most)"],
         [[title, _spread(seconds)] for title, seconds in imports.items()],
-        "Bytecode compiled; each row by itself in a new process.",
+        "Bytecode compiled; each row in a new process.",
     )
 
 

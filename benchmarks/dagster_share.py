@@ -22,7 +22,7 @@ class Load:
 
 LOADS = (
     Load(
-        "5,000 requests a minute",
+        "5,000 requests per minute",
         {
             "chat": {"latency_median": 4.0, "latency_sigma": 0.5, "limits": {"requests_per_minute": 5000}},
             "embeddings": {"latency_median": 0.25, "latency_sigma": 0.5},

@@ -80,19 +80,19 @@ def run() -> Result:
         name="old_flow",
         title="Against the old flow",
         summary=(
-            f"The same endpoint ({REQUESTS_PER_MINUTE:,} chat requests a minute; lognormal latencies, median "
-            "4 s for a chat and 0.25 s for an embedding request, sigma 0.5) for both. The old flow: the mean "
-            f"of {len(seconds)} packs in {OLD_FLOWS} independent flows. Ours: rows written in one process "
-            f"over {WINDOW_SECONDS:.0f} s, {LEARNING_SECONDS:.0f} s after its start. "
+            f"The same endpoint ({REQUESTS_PER_MINUTE:,} chat requests per minute; lognormal latencies, "
+            "median 4 s for a chat and 0.25 s for an embedding request, sigma 0.5) for both. The old flow: "
+            f"the mean of {len(seconds)} packs in {OLD_FLOWS} independent flows. Ours: rows written in "
+            f"one process over {WINDOW_SECONDS:.0f} s, {LEARNING_SECONDS:.0f} s after its start. "
             f"**{ratio:.0f} times as fast**; "
             f"target {TARGET}: {'met' if ratio >= TARGET else 'missed'}."
         ),
         tables=[
             Table(
-                "Songs a second",
+                "Songs per second",
                 ["flow", "songs/s", "times the old flow", "share of the limit, %"],
                 [
-                    ["old: one request after the other", old, 1, 100 * old / SONGS_A_SECOND],
+                    ["old: one request at a time", old, 1, 100 * old / SONGS_A_SECOND],
                     [
                         "ours, one process",
                         ours["songs_per_second"],
@@ -158,7 +158,7 @@ def _scratch_table(admin_url: str) -> Iterator[None]:
 
 
 def _ours(made: Environment) -> dict[str, float]:
-    """Rows a second, and the share of 429s, in the window."""
+    """Rows per second, and the share of 429s, in the window."""
     with psycopg.connect(made.admin_url, autocommit=True) as admin, workers(made, 1) as [worker]:
         time.sleep(LEARNING_SECONDS)
         made.endpoint.clear_stats()

@@ -8,7 +8,7 @@ from benchmarks.limit_use.report import result
 from benchmarks.result import Result
 
 SMALL = 500
-"""Cells of so many requests a minute leave enough CPU to be measured side by side."""
+"""Cells of so many requests per minute leave enough CPU to be measured side by side."""
 
 
 def run() -> Result:

@@ -22,7 +22,7 @@ def result(measured: dict[str, MeasuredCell]) -> Result:
         plots=[
             Plot(
                 file="limit_use.svg",
-                title="5,000 requests a minute, 2 processes",
+                title="5,000 requests per minute, 2 processes",
                 x_label="seconds since the first request",
                 y_label="requests let pass, % of the limit at first (5 s mean)",
                 series={
@@ -50,10 +50,11 @@ def _summary(phases: Sequence[Phase]) -> str:
         if not phase.met
     ]
     return (
-        "What the endpoint let pass over what its limit allows (requests a minute × 10 songs, or tokens), in "
-        f"a window of {WINDOW_SECONDS[True]} s after {LEARNING_SECONDS[True]} s of learning where it states "
-        f"the limits in headers, of {WINDOW_SECONDS[False]} s after {LEARNING_SECONDS[False]} s where it does"
-        " not and no setting does either. Latencies are lognormal: median 4 s chat, 0.25 s embedding, sigma "
+        "What the endpoint let pass, divided by what its limit allows (requests per minute × 10 songs, or "
+        f"tokens), in a window of {WINDOW_SECONDS[True]} s after {LEARNING_SECONDS[True]} s "
+        f"of learning where it states the limits in headers, of {WINDOW_SECONDS[False]} s after "
+        f"{LEARNING_SECONDS[False]} s where it does not and no setting "
+        "does either. Latencies are lognormal: median 4 s chat, 0.25 s embedding, sigma "
         "0.5. The endpoint's bucket holds a minute's worth; it starts at a tenth of that with headers, so "
         "that sending too much shows, and full without. What was drained from it in the window counts as "
         "allowed. "
