@@ -80,16 +80,14 @@ class Sender:
         Raises RequestRefused (ContentFiltered), ProviderUnavailable, FatalError.
         """
         failures = 0
-        body_bytes = len(orjson.dumps(body))
+        document = orjson.dumps(body)
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         async with self._throttle.slot():
             while True:
                 reservation = await self._throttle.reserve(*estimated_tokens)
-                await attempts.sending(body_bytes=body_bytes, max_completion_tokens=limit)
-                reply = await self._transport.post(self.service.path, body)
-                error = (
-                    None if reply.status < 400 else ProviderError.read(reply.body, self._transport.api_key)
-                )
+                await attempts.sending(body_bytes=len(document), max_completion_tokens=limit)
+                reply = await self._transport.post(self.service.path, document)
+                error = self._error_of(reply) if reply.status >= 400 else None
                 if reply.status == 429 and error is not None and not error.is_beyond_waiting:
                     await attempts.lost("rate_limited")
                     await self._pause(reply, reservation)
@@ -108,13 +106,13 @@ class Sender:
                     trouble = f"HTTP {reply.status}: {error.message}"
                 await attempts.lost("uncertain" if may_be_billed(reply, error) else "refused")
                 if trouble is None:
-                    error = error or ProviderError.read(reply.body, self._transport.api_key)
+                    error = error or self._error_of(reply)
                     raise meaning_of(reply, error, self.service, self._transport.host)
                 failures += 1
                 await self._back_off(failures, trouble, reply)
 
-    def _error_of(self, reply: Reply) -> ProviderError | None:
-        return ProviderError.read(reply.body, self._transport.api_key) if reply.status >= 400 else None
+    def _error_of(self, reply: Reply) -> ProviderError:
+        return ProviderError.read(reply.body, self._transport.api_key)
 
     def _settle(self, usage: Usage | None, limit: int | None, reply: Reply, reservation: Reservation) -> None:
         self._throttle.observe(reply.headers, reservation)

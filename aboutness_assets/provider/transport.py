@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aboutness_assets.domain.errors import SettingsError
 
@@ -80,8 +80,8 @@ class Transport:
     ) -> None:
         await self._openai.close()
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Reply:
-        """The answer to one request, of any status; what went wrong on the way is in ``Reply.trouble``."""
+    async def post(self, path: str, document: bytes) -> Reply:
+        """The answer to a JSON document, of any status; what went wrong on the way is ``Reply.trouble``."""
         import aiohttp
         import httpx2
         import openai
@@ -90,7 +90,7 @@ class Transport:
             async with asyncio.timeout(self._timeout_seconds):
                 # Its typed methods compare every part of the body with their types first, half the CPU of
                 # a chat request (benchmarks/cpu.py); ours is ready as it is.
-                response = await self._openai.post(path, cast_to=httpx2.Response, body=body)
+                response = await self._openai.post(path, cast_to=httpx2.Response, content=document)
             return Reply(response.status_code, response.headers, response.content)
         except openai.APIStatusError as error:
             return Reply(error.status_code, error.response.headers, error.response.content)
