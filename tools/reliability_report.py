@@ -153,12 +153,12 @@ def kills(results: Sequence[Result]) -> str:
     """Processes, servers and connections that were killed."""
     rows = []
     for (where,), sums in _summed(results, "where"):
-        names = ("kills", "answers_received", "used", "replayed", "indeterminate", "asked_twice")
+        names = ("kills", "answers_received", "used", "replayed", "uncertain", "asked_twice")
         rows.append([where, *(sums[name] for name in names)])
     return _section(
         "Kills",
         "Whatever was killed, a re-run finished the range, and answers received = used + replayed. "
-        "Indeterminate requests were in flight at the kill: whether they were billed is not known, and their "
+        "Uncertain requests were in flight at the kill: whether they were billed is not known, and their "
         "songs are asked for again.",
         [
             "where",
@@ -166,7 +166,7 @@ def kills(results: Sequence[Result]) -> str:
             "answers received",
             "used",
             "replayed",
-            "indeterminate",
+            "uncertain",
             "other songs asked twice",
         ],
         rows,

@@ -48,6 +48,11 @@ class ChatClient:
         """The model that is asked."""
         return self._sender.service.model
 
+    @property
+    def tier_refusals(self) -> int:
+        """How often a request was refused so far because its tier had no capacity."""
+        return self._sender.tier_refusals
+
     async def chat(
         self,
         messages: Sequence[Mapping[str, Any]],

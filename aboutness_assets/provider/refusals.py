@@ -22,6 +22,8 @@ _NO_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
 _CONTENT_FILTER = re.compile(r"content[_ -]?(filter|policy)|responsible_?ai", re.IGNORECASE)
 # A 429 that no waiting cures: one request that asks for more than the limit of a whole minute.
 _REQUEST_TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+# OpenAI's guide to flex processing names this error but shows no body: either spelling counts, in any field.
+_NO_CAPACITY = re.compile(r"resource[_ ]unavailable", re.IGNORECASE)
 _SECRET = re.compile(r"\bsk-[\w*.-]{4,}|\bBearer\s+\S+", re.IGNORECASE)
 
 
@@ -38,7 +40,8 @@ class ProviderError:
     """The error that a provider's answer states.
 
     message: for people, short and without secrets. text: all of it, to search in, never to show. is_stated:
-    whether the body is a JSON document that states an error, not a gateway's page.
+    whether the body is a JSON document that states an error, not a gateway's page. is_no_capacity: whether it
+    says that the tier has no capacity now (of a 429 to a request for a cheaper tier).
     """
 
     message: str
@@ -47,6 +50,7 @@ class ProviderError:
     no_quota: bool
     is_content_filter: bool
     is_stated: bool
+    is_no_capacity: bool
 
     @classmethod
     def read(cls, raw: bytes, api_key: str) -> Self:
@@ -69,6 +73,7 @@ class ProviderError:
             no_quota=not _NO_QUOTA_CODES.isdisjoint((code, kind)),
             is_content_filter=_CONTENT_FILTER.search(f"{code} {kind} {inner_code}") is not None,
             is_stated=bool(body),
+            is_no_capacity=_NO_CAPACITY.search(f"{code} {kind} {message}") is not None,
         )
 
     @property

@@ -7,6 +7,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from aboutness_assets.provider.client import OpenAIClient, Vector, read_chat_body
+
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
@@ -21,7 +23,6 @@ from aboutness_assets.generation.prompt import PROMPT_HASH, chat_messages, estim
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.money.prices import cost_usd
-from aboutness_assets.provider.client import OpenAIClient, Vector, read_chat_body
 from aboutness_assets.provider.embedder import Embedder, VectorForm
 from benchmarks.contenders.job import (
     CHAT_AT_ONCE,
