@@ -60,10 +60,9 @@ class ProviderError:
         except UnparsableAnswer:
             body = {}
         stated = body.get("error")
-        error = as_dict(stated) or {"message": stated or raw.decode(errors="replace"), **body}
-        message = next(
-            (str(error[key]) for key in ("message", "detail") if error.get(key)), "no reason given"
-        )
+        error = as_dict(stated) or {"message": stated, **body}
+        said = error.get("message") or error.get("detail") or raw.decode(errors="replace")
+        message = str(said) if said else "no reason given"
         code, kind = str(error.get("code") or ""), str(error.get("type") or "")
         inner_code = str(as_dict(error.get("innererror")).get("code") or "")
         return cls(
