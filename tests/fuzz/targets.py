@@ -12,12 +12,6 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import get_args
 
-from aboutness_assets.provider.client import (
-    MAX_MESSAGE_CHARACTERS,
-    _ProviderError,
-    read_chat_body,
-    read_embeddings_body,
-)
 from psycopg.conninfo import conninfo_to_dict
 
 from aboutness_assets.database.url import service_conninfo
@@ -45,6 +39,8 @@ from aboutness_assets.limits.headers import (
     read_quota,
     retry_after,
 )
+from aboutness_assets.provider.refusals import MAX_MESSAGE_CHARACTERS, ProviderError
+from aboutness_assets.provider.wire import read_chat_body, read_embeddings_body
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 API_KEY = "s3cret-key"
@@ -144,12 +140,25 @@ def chat_body(data: bytes) -> None:
         chat = read_chat_body(data)
     except UnparsableAnswer:
         return
-    for count in asdict(chat.usage).values():
-        assert type(count) is int
-        assert 0 <= count <= LARGEST_INTEGER
+    _check_usage(chat.usage)
     for said in (chat.content, chat.finish_reason, chat.refusal, chat.model):
         assert said is None or isinstance(said, str)
     read_and_check(chat.content or "")
+
+
+def _check_usage(usage: Usage | None) -> None:
+    """Whatever a provider states, its counts fit the ledger and none is larger than what it is a part of."""
+    if usage is None:
+        return
+    for count in (
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+    ):
+        assert type(count) is int
+        assert 0 <= count <= LARGEST_INTEGER
+    assert usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
 
 
 def embeddings_body(data: bytes) -> None:
@@ -157,14 +166,14 @@ def embeddings_body(data: bytes) -> None:
         read = read_embeddings_body(data, 3)
     except UnparsableAnswer:
         return
-    assert 0 <= read.tokens <= LARGEST_INTEGER
+    _check_usage(read.usage)
     assert len(read.vectors) == 3
     for vector in read.vectors:
         assert vector is None or (vector.ndim == 1 and vector.dtype == "<f4" and not vector.flags.writeable)
 
 
 def provider_error(data: bytes) -> None:
-    message = _ProviderError.read(data, API_KEY).message
+    message = ProviderError.read(data, API_KEY).message
     assert message.isprintable()
     assert len(message) <= MAX_MESSAGE_CHARACTERS
     assert API_KEY not in message

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aboutness_assets.provider.client import MAX_ATTEMPTS
 
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.pipeline.runs import replay_failed
+from aboutness_assets.provider.sender import Retries
 from tests.support.backfills import LOG, Backfills, sample_songs
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
@@ -157,7 +157,7 @@ async def test_the_run_stops_when_most_answers_are_bad(make_service: MakeService
 
 
 async def test_rate_limits_do_not_stop_a_run(make_service: MakeService, stand_in: StandIn) -> None:
-    stand_in.control({"chat": {"script": ["http_429"] * (MAX_ATTEMPTS + 3)}})
+    stand_in.control({"chat": {"script": ["http_429"] * (Retries().attempts + 3)}})
     backfills = of_songs(make_service, stand_in, number=20)
 
     report = await backfills.fill(breaker_unavailable=1, breaker_bad_share=0)

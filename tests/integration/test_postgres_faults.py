@@ -9,9 +9,9 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.operations.connection import Operations, open_operations
-from aboutness_assets.database.operations.journal import Indeterminate, Journal
-from aboutness_assets.database.service import aboutness_table
+from aboutness_assets.database.operations.id_blocks import IdBlocks
+from aboutness_assets.database.operations.journal import Intent, Journal, Orphaned
+from aboutness_assets.database.operations.ledger import PostgresLedger
+from aboutness_assets.database.service.aboutness_table import InsertRetry
 from aboutness_assets.domain.chat import Usage
-from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Song
-from aboutness_assets.pipeline import runs
+from aboutness_assets.money.ledger import REFUSED, Charge, Outcome
+from aboutness_assets.pipeline.tuning import Tuning
 from aboutness_local.postgres import EmbeddedPostgres
 from tests.support.backfills import Backfills, wait_until
 from tests.support.kills import Accounts, Campaign, Forks, waiting_sessions
@@ -41,6 +44,9 @@ Tell = Callable[..., None]
 TELLS_WHAT_TO_DO = re.compile(r"\b[Rr]un (it|the partition) again\b|; start it|; check the URL")
 
 SMALL_DISK_MIB = 8
+
+SOON = Tuning(insert_retry=InsertRetry(first_wait_seconds=0.01))
+"""Inserts are tried again after hundredths of a second instead of seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +141,7 @@ async def test_a_postgres_that_is_restarted_under_a_run(
     await strike(campaign, 3, lambda: restart(servers[number], how))
     accounts = await hold(campaign, f"{where} Postgres restarted ({how})", reliability_result)
     # The answers that came meanwhile were held in memory until they could be kept.
-    assert accounts.indeterminate == 0
+    assert accounts.uncertain == 0
 
 
 STRIKES = 5
@@ -208,13 +214,11 @@ async def test_a_postgres_that_stays_away(
     servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
     begin_campaign: BeginCampaign,
     reliability_result: Tell,
-    monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    monkeypatch.setattr(runs, "open_operations", partial(open_operations, retry_seconds=1.0))
-    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
     apart, number = WHERE[where]
     campaign = await begin_campaign(apart=apart)
+    campaign.backfills.tuning = replace(SOON, operations_retry_seconds=1.0)
     run = asyncio.create_task(
         campaign.attempt(database_url=f"{campaign.backfills.service.url}?pool_timeout=1")
     )
@@ -286,10 +290,9 @@ async def test_rows_for_which_the_disk_has_no_room(
     begin_campaign: BeginCampaign,
     small_disk: str,
     reliability_result: Tell,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(aboutness_table, "INSERT_BACKOFF_SECONDS", 0.01)
     campaign = await begin_campaign(apart=False)
+    campaign.backfills.tuning = SOON
     with full(campaign.backfills.service.admin_url, "song_aboutness", small_disk):
         campaign.note_end(*await campaign.attempt())
         [fault] = campaign.faults
@@ -298,7 +301,7 @@ async def test_rows_for_which_the_disk_has_no_room(
     accounts = await hold(campaign, "disk of song_aboutness full", reliability_result)
 
     assert accounts.replayed > 0
-    assert (accounts.indeterminate, len(campaign.backfills.packs())) == (0, 12)
+    assert (accounts.uncertain, len(campaign.backfills.packs())) == (0, 12)
 
 
 async def test_answers_for_which_the_disk_has_no_room_wait_until_it_has(
@@ -317,7 +320,7 @@ async def test_answers_for_which_the_disk_has_no_room_wait_until_it_has(
     accounts = await hold(campaign, "disk of the journal full", reliability_result)
 
     assert campaign.faults == []
-    assert accounts.indeterminate == accounts.replayed == 0
+    assert accounts.uncertain == accounts.replayed == 0
 
 
 def no_room_was_found(server: EmbeddedPostgres) -> bool:
@@ -360,23 +363,41 @@ async def own_pool(make_service: Callable[..., ServiceDatabase]) -> AsyncIterato
         yield pool
 
 
-def journal_on(pool: AsyncConnectionPool, lost: int = 0, max_usd: float = 10.0, kept: int = 0) -> Journal:
-    """A journal of which ``lost`` commits are not heard of, after the first ``kept`` ones."""
+@dataclass
+class Books:
+    """Journal and ledger of one run, of which some commits are not heard of."""
+
+    operations: Operations
+    journal: Journal
+    ledger: PostgresLedger
+
+    async def intend(self, song_id: int = 1, usd: float = 1.0) -> Intent | None:
+        """Record an intent; 0.125 dollars are promised beside it."""
+        songs = [Song(song_id, "Imagine", "John Lennon")]
+        charge = Charge("chat", "model", "standard", usd)
+        return await self.journal.intend(songs, "pack", charge, prompt_hash="hash", promised_usd=0.125)
+
+    async def answered(self, intent: Intent | None) -> None:
+        """Keep an answer that cost 0.25 dollars."""
+        assert intent is not None
+        await self.journal.answered(intent.request_id, intent.attempt_id, b"answer", BILLED)
+
+
+BILLED = Outcome("billed", Usage(1, 1), 0.25, "standard")
+DRAWS = 2
+"""Transactions before the first intent: ids for requests and for attempts."""
+
+
+def books_on(
+    pool: AsyncConnectionPool, lost: int = 0, max_usd: float = 10.0, kept: int = 0, run_id: str = "run"
+) -> Books:
+    """Books of which ``lost`` commits are not heard of, after the first ``kept`` ones."""
     losing: Any = LosesConnections(pool, lost, kept)
-    return Journal(
-        Operations(losing),
-        table_id="table",
-        budget="backfill",
-        run_id="run",
-        range_key="range",
-        integer_ids=True,
-        max_usd=max_usd,
-    )
-
-
-async def intend(journal: Journal, song_id: int = 1, usd: float = 1.0) -> int:
-    songs = [Song(song_id, "Imagine", "John Lennon")]
-    return await journal.intend(songs, "pack", model="model", prompt_hash="hash", max_usd_estimate=usd)
+    operations = Operations(losing)
+    run = RangeRun("table", "range", run_id, "budget")
+    ledger = PostgresLedger(operations, run, IdBlocks(operations, "attempt"), max_usd)
+    journal = Journal(operations, run, "integer", ledger, IdBlocks(operations, "chat_request"))
+    return Books(operations, journal, ledger)
 
 
 async def fetch(pool: AsyncConnectionPool, query: str) -> list[tuple[Any, ...]]:
@@ -385,81 +406,87 @@ async def fetch(pool: AsyncConnectionPool, query: str) -> list[tuple[Any, ...]]:
 
 
 ENTRIES = "select request_id, answer from aboutness_ops.chat_request order by request_id"
-SPENT = "select usd::float8 from aboutness_ops.spend"
+ATTEMPTS = "select attempt_id, state from aboutness_ops.attempt order by attempt_id"
+SPENT = "select billed_usd::float8, uncertain_usd::float8, reserved_usd::float8 from aboutness_ops.budget"
+
+
+def ids(intents: Sequence[Intent | None]) -> list[Intent]:
+    return [intent for intent in intents if intent is not None]
 
 
 async def test_an_entry_whose_commit_was_not_heard_of_is_written_and_booked_once(
     own_pool: AsyncConnectionPool,
 ) -> None:
-    answered = await intend(journal_on(own_pool, lost=2, kept=1))
-    await journal_on(own_pool, lost=2).answered(answered, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.125)
-    refused = await intend(journal_on(own_pool, lost=1, kept=1))
-    await journal_on(own_pool, lost=1).unanswered(refused, maybe_paid=False)
+    [answered] = ids([await books_on(own_pool, lost=2, kept=DRAWS).intend()])
+    await books_on(own_pool, lost=2).answered(answered)
+    [refused] = ids([await books_on(own_pool, lost=1, kept=DRAWS).intend()])
+    await books_on(own_pool, lost=1).ledger.close(refused.attempt_id, REFUSED)
+    await books_on(own_pool, lost=1).journal.unanswered(refused.request_id, maybe_billed=False)
 
-    assert await fetch(own_pool, ENTRIES) == [(answered, b"answer"), (refused, None)]
-    assert await fetch(own_pool, SPENT) == [(0.375,)]
+    assert await fetch(own_pool, ENTRIES) == [(answered.request_id, b"answer"), (refused.request_id, None)]
+    assert await fetch(own_pool, ATTEMPTS) == [
+        (answered.attempt_id, "billed"),
+        (refused.attempt_id, "refused"),
+    ]
+    assert await fetch(own_pool, SPENT) == [(0.25, 0.0, 0.125)]
 
 
-async def test_of_entries_that_share_a_commit_that_was_not_heard_of_each_is_written_and_booked_once(
+async def test_of_entries_that_share_a_commit_that_was_not_heard_of_each_is_booked_once(
     own_pool: AsyncConnectionPool,
 ) -> None:
-    asking, answering = journal_on(own_pool, lost=2, kept=1), journal_on(own_pool, lost=2)
+    asking, answering = books_on(own_pool, lost=2, kept=DRAWS), books_on(own_pool, lost=2)
 
-    answered = await asyncio.gather(*(intend(asking, song_id) for song_id in range(3)))
-    await asyncio.gather(
-        *(
-            answering.answered(request_id, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.125)
-            for request_id in answered
-        )
-    )
+    answered = ids(await asyncio.gather(*(asking.intend(song_id) for song_id in range(3))))
+    await asyncio.gather(*(answering.answered(intent) for intent in answered))
 
-    assert await fetch(own_pool, ENTRIES) == [(request_id, b"answer") for request_id in answered]
-    assert await fetch(own_pool, SPENT) == [(3 * 0.375,)]
+    assert await fetch(own_pool, ENTRIES) == [(intent.request_id, b"answer") for intent in answered]
+    assert await fetch(own_pool, SPENT) == [(0.75, 0.0, 0.375)]
     assert await fetch(own_pool, "select count(distinct xmin::text) from aboutness_ops.chat_request") == [
         (1,)
     ]
 
 
-async def test_beside_an_entry_that_the_cap_forbids_the_others_are_booked_once_whatever_is_not_heard_of(
+async def test_beside_an_entry_that_the_cap_forbids_the_others_are_booked_once(
     own_pool: AsyncConnectionPool,
 ) -> None:
-    journal = journal_on(own_pool, lost=3, max_usd=2.0, kept=1)
+    books = books_on(own_pool, lost=3, max_usd=2.0, kept=DRAWS)
 
     first, second, third = await asyncio.gather(
-        *(intend(journal, song_id, usd) for song_id, usd in enumerate((1.0, 5.0, 0.5))),
-        return_exceptions=True,
+        *(books.intend(song_id, usd) for song_id, usd in enumerate((1.0, 5.0, 0.5)))
     )
 
-    assert isinstance(second, FatalError)
-    assert await fetch(own_pool, ENTRIES) == [(first, None), (third, None)]
-    assert await fetch(own_pool, SPENT) == [(1.5,)]
+    assert second is None
+    assert await fetch(own_pool, ENTRIES) == [(intent.request_id, None) for intent in ids([first, third])]
+    assert await fetch(own_pool, SPENT) == [(0.0, 0.0, 1.75)]
 
 
 @pytest.mark.parametrize("kept", [0, 1])
 async def test_a_settlement_whose_commit_was_not_heard_of_still_reports_what_it_settled(
     own_pool: AsyncConnectionPool, kept: int
 ) -> None:
-    await intend(journal_on(own_pool), usd=0.5)
-    next_run = journal_on(own_pool, lost=1, kept=kept)
+    await books_on(own_pool).intend(usd=0.5)
+    heir = books_on(own_pool, lost=1, kept=kept, run_id="heir").journal
 
-    assert await next_run.settle_orphaned_requests() == Indeterminate(1, 0.5)
-    assert await next_run.settle_orphaned_requests() == Indeterminate(0, 0.0)
+    assert await heir.settle_orphaned_requests() == Orphaned(1, 0.5)
+    later = books_on(own_pool, run_id="later").journal
+    assert await later.settle_orphaned_requests() == Orphaned(0, 0.0)
+    assert await fetch(own_pool, SPENT) == [(0.0, 0.5, 0.0)]
 
 
 async def test_an_answer_is_kept_although_its_run_is_stopped_while_the_journal_waits(
     own_pool: AsyncConnectionPool,
 ) -> None:
-    journal = journal_on(own_pool)
-    request_id = await intend(journal)
+    books = books_on(own_pool)
+    [intent] = ids([await books.intend()])
     with psycopg.connect(str(own_pool.conninfo)) as connection:
         connection.execute("select from aboutness_ops.chat_request for update")
-        keeping = asyncio.create_task(
-            journal.answered(request_id, b"answer", Usage(1, 0, 1), 0.25, usd_to_come=0.0)
-        )
+        keeping = asyncio.create_task(books.answered(intent))
         await asyncio.to_thread(wait_until, lambda: bool(waiting_sessions(connection)))
         keeping.cancel()
         await asyncio.sleep(0)
 
     with pytest.raises(asyncio.CancelledError):
         await keeping
-    assert await fetch(own_pool, ENTRIES) == [(request_id, b"answer")]
+    await books.operations.drain()
+    assert await fetch(own_pool, ENTRIES) == [(intent.request_id, b"answer")]
+    assert await fetch(own_pool, SPENT) == [(0.25, 0.0, 0.125)]

@@ -18,7 +18,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.failed_songs import FailedSongs
-from aboutness_assets.database.operations.journal import Indeterminate, Journal
+from aboutness_assets.database.operations.id_blocks import IdBlocks
+from aboutness_assets.database.operations.journal import Journal, Orphaned
+from aboutness_assets.database.operations.ledger import PostgresLedger
 from aboutness_assets.database.service import catalogue
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.range_run import RangeRun
@@ -41,12 +43,18 @@ from generate_series({first}, {last}) as n where n % 2 = 0;
 # One entry per song; in each range of 1,000 all are settled but an orphaned request and a kept answer.
 FILL_OPERATIONS = """
 insert into aboutness_ops.chat_request
-  (table_id, budget, run_id, range_key, kind, song_ids, songs, model, prompt_hash, max_usd_estimate,
+  (table_id, budget, run_id, range_key, kind, song_ids, songs, model, prompt_hash,
    answered_at, answer, settled_at, outcome)
 select 'table', 'budget', 'earlier', 'range ' || (n - 1) / 1000, 'pack', array[n::text], '[["Title", ""]]',
-  'model', 'hash', 0.25,
+  'model', 'hash',
   case when n % 1000 <> 1 then now() end, case when n % 1000 <> 1 then '{{}}'::bytea end,
   case when n % 1000 not in (1, 2) then now() end, case when n % 1000 not in (1, 2) then 'used' end
+from generate_series({first}, {last}) as n;
+insert into aboutness_ops.attempt
+  (request_id, table_id, budget, run_id, range_key, kind, model, tier, state, max_usd, usd, reported_by)
+select n, 'table', 'budget', 'earlier', 'range ' || (n - 1) / 1000, 'chat', 'model', 'standard',
+  case when n % 1000 = 1 then 'in_flight' else 'billed' end, 0.25, 0.125,
+  case when n % 1000 > 2 then 'earlier' end
 from generate_series({first}, {last}) as n;
 insert into aboutness_ops.failed_song
   (table_id, song_id, cause, reason, attempts, quarantined, request_ids, range_key, run_id)
@@ -59,7 +67,12 @@ select 'table', '2026-02-20', n::text, '' from generate_series({first}, {last}) 
 """
 TABLES = {
     "service": ("songs", "song_aboutness"),
-    "operations": ("aboutness_ops.chat_request", "aboutness_ops.failed_song", "aboutness_ops.old_style_row"),
+    "operations": (
+        "aboutness_ops.chat_request",
+        "aboutness_ops.attempt",
+        "aboutness_ops.failed_song",
+        "aboutness_ops.old_style_row",
+    ),
 }
 
 
@@ -175,15 +188,10 @@ async def test_old_style_rows_are_compared_by_primary_key(catalogue_reads: Reads
 
 
 def _journal(reads: Reads) -> Journal:
-    return Journal(
-        Operations(reads.pool),
-        table_id="table",
-        budget="budget",
-        run_id="now",
-        range_key="range 5",
-        integer_ids=True,
-        max_usd=None,
-    )
+    operations = Operations(reads.pool)
+    run = RangeRun("table", "range 5", "now", "budget")
+    ledger = PostgresLedger(operations, run, IdBlocks(operations, "attempt"), None)
+    return Journal(operations, run, "integer", ledger, IdBlocks(operations, "chat_request"))
 
 
 JOURNAL_READS: dict[str, tuple[Callable[[Journal], Awaitable[Sequence[object]]], int, int]] = {
@@ -204,8 +212,17 @@ async def test_the_journal_looks_at_no_settled_entries(our_reads: Reads, name: s
 
 
 async def test_orphaned_requests_are_found_by_their_range(our_reads: Reads) -> None:
-    assert await _journal(our_reads).settle_orphaned_requests() == Indeterminate(1, 0.25)
+    assert await _journal(our_reads).settle_orphaned_requests() == Orphaned(1, 0.25)
     assert await our_reads.rows_looked_at() <= 4
+
+
+async def test_a_range_is_reported_without_a_look_at_what_was_reported(our_reads: Reads) -> None:
+    operations = Operations(our_reads.pool)
+    run = RangeRun("table", "range 5", "now", "budget")
+    totals = await PostgresLedger(operations, run, IdBlocks(operations, "attempt"), None).report()
+
+    assert totals.usd == 0.125
+    assert await our_reads.rows_looked_at() <= 8
 
 
 async def test_failed_songs_are_found_by_their_ids(our_reads: Reads) -> None:

@@ -18,7 +18,7 @@ from aboutness_assets.database.url import ServiceUrl, service_conninfo
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Aboutness
 from aboutness_assets.pipeline.report import Report
-from aboutness_assets.pipeline.runs import Run, fill_ranges
+from aboutness_assets.pipeline.runs import fill_ranges
 from tests.support.backfills import Backfills, sample_songs
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
@@ -96,11 +96,10 @@ async def test_many_ranges_share_the_one_connection_of_a_slow_service(
     make_inserts_slow(service, 0.02)
     keys = [f"{first:09}-{first + 9:09}" for first in range(1, 32 * 10, 10)]
     reports: dict[str, Report] = {}
-    settings = Backfills(service, stand_in).settings(
-        database_url=f"{service.url}?connection_limit=1&pool_timeout=1"
-    )
+    url = f"{service.url}?connection_limit=1&pool_timeout=1"
 
-    await fill_ranges(settings, keys, Run("run", "run"), LOG, reports.__setitem__)
+    async with Backfills(service, stand_in).session(database_url=url) as session:
+        await fill_ranges(session, keys, "run", LOG, reports.__setitem__)
 
     assert {key: report.songs_written for key, report in reports.items()} == dict.fromkeys(keys, 10)
     assert "Inserting failed" not in caplog.text

@@ -28,6 +28,7 @@ from pydantic import SecretStr
 
 from aboutness_assets.database.operations.connection import open_operations
 from aboutness_assets.domain.errors import AboutnessError
+from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
 from aboutness_assets.settings import Settings, load_settings
 from tests.support.backfills import (
     DEADLINE_SECONDS,
@@ -219,7 +220,7 @@ class Campaign:
         """One run in this process, to be noted: its run id and its outcome."""
         run_id = f"run {next(_run_numbers)}"
         settings = self.backfills.settings(**{**PRICED, **overrides})
-        return run_id, await outcome_of(settings, self.backfills.range_key, run_id)
+        return run_id, await outcome_of(settings, self.backfills.range_key, run_id, self.backfills.tuning)
 
     def note_end(self, run_id: str, outcome: dict[str, Any]) -> None:
         """Remember what a run reported, or when and with which sentence it ended early."""
@@ -324,10 +325,12 @@ class Campaign:
         )
 
 
-async def outcome_of(settings: Settings, range_key: str, run_id: str) -> dict[str, Any]:
+async def outcome_of(
+    settings: Settings, range_key: str, run_id: str, tuning: Tuning = DEFAULT_TUNING
+) -> dict[str, Any]:
     """{"report": its numbers}, {"fault": the sentence} or {"error": a traceback} of one run."""
     try:
-        report = await fill_one(settings, range_key, run_id, LOG)
+        report = await fill_one(settings, range_key, run_id, LOG, tuning)
     except AboutnessError as fault:
         return {"fault": str(fault)}
     except Exception:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aboutness_assets.domain.errors import SettingsError
 from aboutness_assets.domain.tokens import estimate_tokens, token_upper_bound
 from aboutness_assets.money.price_list import RELEASED, listed_price
-from aboutness_assets.money.prices import Price, chat_price, cost_usd, embedding_price
+from aboutness_assets.money.prices import Price, chat_price, embedding_price
 
 MILLION = 1_000_000
 LUNA, SMALL = "gpt-6-luna", "text-embedding-3-small"
@@ -327,12 +327,6 @@ def test_cost_is_the_exact_sum_rounded_once(prompt: int, cached: int, completion
     assert price.cost(prompt_tokens=prompt, cached_tokens=cached, completion_tokens=completion) == float(
         exact
     )
-
-
-def test_cost_by_model_name() -> None:
-    assert cost_usd(LUNA, prompt_tokens=MILLION // 10) == pytest.approx(0.01)
-    assert cost_usd(SMALL, prompt_tokens=MILLION) == pytest.approx(0.02)
-    assert cost_usd("some-other-model", prompt_tokens=10) is None
 
 
 # Tokens
