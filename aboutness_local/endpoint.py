@@ -63,7 +63,7 @@ class StandIn:
         writer.write("", "")
 
     async def release_hanging(self, app: web.Application) -> None:
-        """Let no hanging reply hold up the end of the server."""
+        """End the hanging replies, so that the server can stop."""
         self._shutting_down.set()
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
@@ -213,7 +213,7 @@ def main() -> None:
         port=arguments.port,
         access_log=None,
         shutdown_timeout=1,
-        print=partial(print, flush=True),  # whoever reads a pipe is told the address at once
+        print=partial(print, flush=True),  # a reader of the pipe gets the address immediately
     )
 
 

@@ -173,7 +173,7 @@ class _Bucket(_Counter):
         self._refilled_at = now
         return self._level
 
-    # A provider cannot foresee what others will use: the times it names are those of the whole rate.
+    # A provider cannot foresee what others will use: the times it names assume the whole rate.
 
     def wait(self, amount: float, now: float) -> float:
         return max(0.0, min(amount, self.capacity) - self.remaining(now)) / self._rate

@@ -29,7 +29,7 @@ def admitted(limiter: RateLimiter, tokens: int = 1) -> int:
     return number
 
 
-def test_what_is_too_much_is_refused_and_told_when_to_come_back(clock: Clock) -> None:
+def test_a_request_too_many_is_refused_with_a_time_to_come_back(clock: Clock) -> None:
     limiter = RateLimiter(Limits(requests_per_minute=2), clock)
     assert limiter.admit(10).headers == {
         "x-ratelimit-limit-requests": "2",
@@ -73,7 +73,7 @@ def test_headers_and_the_time_to_wait_can_be_left_out(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("burst_seconds", "starts_at", "number"), [(60, 1, 600), (60, 0.1, 60), (1, 1, 10)])
-def test_a_bucket_starts_as_full_as_told(
+def test_a_bucket_starts_as_full_as_configured(
     clock: Clock, burst_seconds: float, starts_at: float, number: int
 ) -> None:
     limits = Limits(requests_per_minute=600, burst_seconds=burst_seconds, starts_at=starts_at)

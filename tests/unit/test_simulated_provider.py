@@ -62,7 +62,7 @@ def bills_of(provider: SimulatedProvider) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("length", [1, 1.5, 3, 10])
-def test_an_answer_is_as_many_times_as_long_as_told_and_means_the_same(
+def test_a_longer_answer_means_the_same(
     provider: SimulatedProvider, length: float
 ) -> None:
     honest = chat(provider)
@@ -156,7 +156,7 @@ def test_a_chat_answer_costs_prompt_cached_part_and_completion(provider: Simulat
     }
 
 
-def test_flex_costs_half_and_what_was_served_as_default_the_whole(provider: SimulatedProvider) -> None:
+def test_flex_costs_half_unless_it_was_served_as_default(provider: SimulatedProvider) -> None:
     obey(provider, prices=PRICES, chat={"script": [None, None, "flex_served_as_default"]})
     for tier in ("default", "flex", "flex"):
         chat(provider, service_tier=tier)
