@@ -1,8 +1,8 @@
-"""How many lies about whose texts these are does read_texts see, and how often does it doubt what is honest?
+"""How many mixed-up texts does read_texts see, and how often does it doubt an honest answer?
 
 Plants lies into the stand-in's honest answers to packs of real songs, and prints two Markdown tables; --json
-writes the same catalogue by catalogue. A lie about a song is seen when the song is rejected: it is then asked
-for alone. An honest song that is rejected costs a request for nothing: a false alarm.
+writes the same for each catalogue. A lie about a song is seen when the song is rejected: it is then asked for
+alone. An honest song that is rejected is a false alarm and costs a needless request.
 
 usage: python benchmarks/lying_answers.py [--packs N] [--json PATH] [--reliability-results PATH]
 """
@@ -46,7 +46,7 @@ SEED = 1
 
 @dataclass
 class Count:
-    """What came of one kind of answer over all packs; every number counts songs."""
+    """The results for one kind of answer over all packs; every number counts songs."""
 
     planted: int = 0
     seen: int = 0
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def catalogues() -> Iterator[tuple[str, list[Song]]]:
-    """The catalogues that are here, by name; the project's own sample always is."""
+    """The catalogues that are present, by name; the project's own sample always is."""
     own = resources.files("aboutness_local") / OWN_SAMPLE
     yield OWN_SAMPLE, songs_of(own.read_text(encoding="utf-8"))
     for name in CATALOGUES:
@@ -161,11 +161,11 @@ def added(counts: list[Count]) -> Count:
     return Count(**total)
 
 
-# Lies: every entry that they change is about another song than it says.
+# Lies: every entry that they change is about a different song than it says.
 
 
 def title_of_a_third_song(exchange: Exchange, rng: Random) -> None:
-    """One entry repeats a title from elsewhere in the catalogue's world, not that of a neighbour."""
+    """One entry repeats a title from elsewhere, not that of a neighbor."""
     songs = read_songs(exchange)
     songs[rng.choice(list(songs))]["title"] = rng.choice(WELL_KNOWN_TITLES)
     write_songs(exchange, songs)
@@ -175,19 +175,19 @@ WELL_KNOWN_TITLES = ("Bohemian Rhapsody", "Wonderwall", "Billie Jean", "La Vie e
 
 
 def bleed_with_a_word_changed(exchange: Exchange, rng: Random) -> None:
-    """Both texts of one song are a neighbour's, but for one word in each."""
+    """Both texts of one song are a neighbor's, but for one word in each."""
     songs = read_songs(exchange)
-    neighbour, reached = rng.sample(list(songs.values()), 2)
+    neighbor, reached = rng.sample(list(songs.values()), 2)
     for name in TEXTS:
-        reached[name] = " ".join(["somehow", *neighbour[name].split()[1:]])
+        reached[name] = " ".join(["somehow", *neighbor[name].split()[1:]])
     write_songs(exchange, songs)
 
 
-# Harmless: whatever is rejected of these is a false alarm.
+# Harmless: every song of these that is rejected is a false alarm.
 
 
 def honest_answer(exchange: Exchange, rng: Random) -> None:
-    """As the stand-in gives it."""
+    """The stand-in's answer, unchanged."""
 
 
 def all_titles(tidy: Callable[[str], str]) -> Plant:
@@ -248,8 +248,8 @@ LIES: dict[str, Plant] = {
     "two whole entries swapped": FAULTS["swapped_keys"].inject,
     "all entries shifted by one": FAULTS["shifted_keys"].inject,
     "title of a song that was not asked for": title_of_a_third_song,
-    "both texts copied from the neighbour": FAULTS["bleed_exact"].inject,
-    "both texts copied, their clauses turned round and joined otherwise": FAULTS["bleed_near"].inject,
+    "both texts copied from the neighbor": FAULTS["bleed_exact"].inject,
+    "both texts copied, their clauses reordered": FAULTS["bleed_near"].inject,
     "both texts copied, one word of each changed": bleed_with_a_word_changed,
     "one of the two texts copied": FAULTS["bleed_of_one_text"].inject,
     "texts swapped under the right titles": FAULTS["swapped_texts"].inject,

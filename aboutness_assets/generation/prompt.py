@@ -1,7 +1,7 @@
-"""The words of a request: what the model is told, how songs are handed over, which answer is demanded.
+"""The words of a request: what the model is told, how it gets the songs, which form of answer it must give.
 
 The system prompt and the schema decide what every row of song_aboutness looks like. What never changes
-stands first, so that providers can cache it.
+comes first, so that providers can cache it. What comes back is answer.py's.
 """
 
 import hashlib
@@ -41,8 +41,8 @@ Answer with JSON only: under "songs" one entry for each key, with that song's ti
 {{"songs":{{"1":{{"title":"…","emotions_text":"…","emotions_confidence":"low","moments_text":"…",\
 "moments_confidence":"low"}}}}}}"""
 
-# The title stands first: writing it, the model binds the entry to its song. No maxLength: llama.cpp servers
-# become four times slower by it and cut words.
+# The title comes first: writing it, the model binds the entry to its song. No maxLength: it makes llama.cpp
+# servers four times slower, and they cut words.
 _CONFIDENCE = {"type": "string", "enum": ["low", "medium", "high"]}
 _ENTRY_PROPERTIES: dict[str, Any] = {
     "title": {"type": "string", "description": "The song's title, exactly as given"},
@@ -69,8 +69,8 @@ def _closed_object(properties: dict[str, Any]) -> dict[str, Any]:
 def response_format(pack: Pack) -> dict[str, Any]:
     """Return the strict json_schema that demands one entry for each key of pack.
 
-    "songs" is an object whose keys are all required, because it can neither lose nor repeat a song, which an
-    array can. The schema depends on the number of songs alone, so that providers compile it once.
+    "songs" is an object whose keys are all required: unlike an array, it can neither lose nor repeat a song.
+    The schema depends only on the number of songs, so that providers compile it once.
     """
     return _response_format(tuple(pack.keyed()))
 
@@ -91,12 +91,12 @@ def _schema_tokens(keys: tuple[str, ...]) -> int:
 
 
 def sent_title(title: str) -> str:
-    """Return a title as it stands in the request, at most 200 characters."""
+    """Return a title as the request says it, at most 200 characters."""
     return clean_song_field(title, _TITLE_CHARACTERS)
 
 
 def sent_artist(artist: str) -> str:
-    """Return an artist as it stands in the request, at most 120 characters."""
+    """Return an artist as the request says it, at most 120 characters."""
     return clean_song_field(artist, _ARTIST_CHARACTERS)
 
 
@@ -122,8 +122,7 @@ def chat_messages(pack: Pack) -> list[dict[str, str]]:
 PROMPT_HASH = hashlib.sha256(
     (SYSTEM_PROMPT + json.dumps(response_format(Pack(())), sort_keys=True)).encode()
 ).hexdigest()[:12]
-"""Names the words and the form of every request; changes when either does."""
-
+"""Identifies the words and the form of every request; changes when either does."""
 
 _SYSTEM_TOKENS = estimate_tokens(SYSTEM_PROMPT)
 
@@ -144,9 +143,9 @@ def max_completion_tokens(pack: Pack) -> int:
 
 
 def estimated_tokens(pack: Pack) -> tuple[int, int]:
-    """Estimate the (prompt, completion) tokens of pack's request, before ``usage`` tells.
+    """Estimate the (prompt, completion) tokens of pack's request, before ``usage`` gives them.
 
-    Characters over four is the rule of thumb of OpenAI's help pages; the schema counts as prompt.
+    Four characters per token is the rule of thumb of OpenAI's help pages; the schema counts as prompt.
     """
     songs = sum(
         _TOKENS_PER_KEY + estimate_tokens(sent_title(song.title)) + estimate_tokens(sent_artist(song.artist))

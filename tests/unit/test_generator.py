@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aboutness_assets.domain.chat import ChatAnswer, Usage
+from aboutness_assets.domain.chat import ChatAnswer
 from aboutness_assets.domain.errors import (
     AboutnessError,
     ContentFiltered,
@@ -22,21 +22,18 @@ from aboutness_assets.domain.songs import RequestKind, Song
 from aboutness_assets.generation.generator import Answered, generate
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.limits.breaker import CircuitBreaker
+from tests.support.model_answers import chat_of
 
 NAMES = ["Amber", "Basalt", "Cedar", "Dune", "Ember", "Fjord", "Glacier", "Harbour", "Island", "Jasmine"]
 SONGS = tuple(Song(number, name, "Artist") for number, name in enumerate(NAMES))
 PACK = Pack(SONGS)
 
 
-def chat_of(content: str | None, finish_reason: str = "stop", refusal: str | None = None) -> ChatAnswer:
-    return ChatAnswer(content, finish_reason, refusal, Usage(0, 0, 0), model=None)
-
-
 Reply = Callable[[Pack], str | ChatAnswer]
 
 
 def content(pack: Pack, without: frozenset[int] = frozenset(), broken: frozenset[int] = frozenset()) -> str:
-    """An answer with texts of its own for every song, some missing, some without a usable text."""
+    """An answer with individual texts for every song, some missing, some without a usable text."""
     entries = {
         key: {
             "title": song.title,
@@ -133,7 +130,7 @@ async def test_an_answer_without_any_song_of_the_pack_goes_to_single_songs() -> 
     assert ask.asked[1:] == singles(*range(10))
 
 
-async def test_a_song_whose_entry_speaks_of_another_is_asked_for_alone() -> None:
+async def test_a_song_whose_entry_is_about_another_song_is_asked_for_alone() -> None:
     def swapped(pack: Pack) -> str:
         songs = json.loads(content(pack))["songs"]
         songs["1"], songs["2"] = songs["2"], songs["1"]

@@ -1,4 +1,4 @@
-"""What is sent: unchanging words first, the songs as data, and a schema that can lose none of them."""
+"""What is sent: unchanging words first, the songs as data, and a schema that cannot lose a song."""
 
 import json
 from typing import Any
@@ -13,6 +13,7 @@ from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.prompt import (
     EXAMPLE_EMOTIONS,
     EXAMPLE_MOMENTS,
+    PROMPT_HASH,
     SYSTEM_PROMPT,
     chat_messages,
     estimated_tokens,
@@ -109,11 +110,16 @@ def test_an_entry_begins_with_the_title_so_that_it_is_bound_to_its_song() -> Non
     assert "maxLength" not in json.dumps(entry)
 
 
-def test_the_schema_depends_on_the_number_of_songs_alone() -> None:
+def test_the_words_and_the_schema_are_the_measured_ones() -> None:
+    """Whoever changes them measures tokens and quality again, and then changes this line."""
+    assert PROMPT_HASH == "1e9c73df6e64"
+
+
+def test_the_schema_depends_only_on_the_number_of_songs() -> None:
     assert response_format(pack_of("a", "b")) == response_format(pack_of("c", "d"))
 
 
-def test_the_words_alone_say_the_form_where_no_schema_is_taken() -> None:
+def test_the_prompt_shows_the_form_for_endpoints_without_a_schema() -> None:
     assert "JSON" in SYSTEM_PROMPT
     form = json.loads(SYSTEM_PROMPT[SYSTEM_PROMPT.rindex('{"songs"') :])
     entry = response_format(pack_of("a"))["json_schema"]["schema"]["$defs"]["aboutness"]
