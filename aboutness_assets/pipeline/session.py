@@ -21,10 +21,11 @@ from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.database.operations.locks import exclusive_ranges
 from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
-from aboutness_assets.database.service.aboutness_table import AboutnessTable, read_table
+from aboutness_assets.database.service.aboutness_table import AboutnessTable
 from aboutness_assets.database.service.connection import open_service
 from aboutness_assets.database.service.old_style_rows import OldStyleRows
 from aboutness_assets.database.service.songs_query import id_type_of
+from aboutness_assets.database.service.table_schema import read_table
 from aboutness_assets.database.url import operations_conninfo, service_conninfo
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.range_run import RangeRun

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from aboutness_assets.database.service.aboutness_table import AboutnessTable, Inserted, Row, read_table
+from aboutness_assets.database.service.aboutness_table import AboutnessTable, Inserted, Row
 from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.database.service.table_schema import read_table
 from aboutness_assets.database.url import service_conninfo
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Aboutness, SongId

@@ -12,8 +12,9 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolTimeout
 
-from aboutness_assets.database.service.aboutness_table import AboutnessTable, InsertRetry, Row, read_table
+from aboutness_assets.database.service.aboutness_table import AboutnessTable, InsertRetry, Row
 from aboutness_assets.database.service.connection import ServicePool, open_service
+from aboutness_assets.database.service.table_schema import read_table
 from aboutness_assets.database.url import ServiceUrl, service_conninfo
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Aboutness

@@ -62,9 +62,7 @@ def bills_of(provider: SimulatedProvider) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("length", [1, 1.5, 3, 10])
-def test_a_longer_answer_means_the_same(
-    provider: SimulatedProvider, length: float
-) -> None:
+def test_a_longer_answer_means_the_same(provider: SimulatedProvider, length: float) -> None:
     honest = chat(provider)
     obey(provider, answer_length=length)
     long = chat(provider)
