@@ -1,0 +1,156 @@
+"""Clients of a provider for unit tests: real connections, limits in memory, and attempts that remember."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from aboutness_assets.domain.chat import ChatAnswer, Usage
+from aboutness_assets.limits.throttle import Throttle
+from aboutness_assets.provider.attempts import Attempts, Loss
+from aboutness_assets.provider.capabilities import Capabilities
+from aboutness_assets.provider.chat import ChatClient, ChatOptions
+from aboutness_assets.provider.embedder import Embedder
+from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.sender import Retries, Sender
+from aboutness_assets.provider.services import chat_service, embedding_service
+from aboutness_assets.provider.transport import Endpoint, Transport
+from tests.support.memory_limit_store import MemoryLimitStore
+
+KEY = "sk-verysecretkey123456"
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": '{"songs":[]}'}]
+SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {"name": "songs", "strict": True, "schema": {"type": "object"}},
+}
+MAX_COMPLETION_TOKENS = 700
+
+QUICK_RETRIES = Retries(backoff_seconds=0.001)
+"""As many attempts as users get, without their waits."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """An HTTP request was about to leave."""
+
+    body_bytes: int
+    max_completion_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """It was answered."""
+
+    body: bytes
+    usage: Usage | None
+    service_tier: str | None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """It was not answered."""
+
+    loss: Loss
+
+
+Outcome: TypeAlias = Answered | Lost
+
+
+@dataclass
+class RecordedAttempts:
+    """Attempts that remember what they heard, in order; ``sending`` raises ``forbidden`` where it is set."""
+
+    events: list[Sending | Outcome] = field(default_factory=list)
+    forbidden: Exception | None = None
+
+    async def sending(self, *, body_bytes: int, max_completion_tokens: int | None) -> None:
+        if self.forbidden is not None:
+            raise self.forbidden
+        self.events.append(Sending(body_bytes, max_completion_tokens))
+
+    async def answered(self, body: bytes, usage: Usage | None, service_tier: str | None) -> None:
+        self.events.append(Answered(body, usage, service_tier))
+
+    async def lost(self, loss: Loss) -> None:
+        self.events.append(Lost(loss))
+
+    @property
+    def sent(self) -> list[Sending]:
+        """What was about to leave."""
+        return [event for event in self.events if isinstance(event, Sending)]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """How each request ended. Fails unless each sending is followed by exactly one outcome."""
+        outcomes = self.events[1::2]
+        assert self.events[::2] == self.sent, f"not one outcome per sending: {self.events}"
+        assert len(outcomes) == len(self.sent), f"a sending without an outcome: {self.events}"
+        return [outcome for outcome in outcomes if not isinstance(outcome, Sending)]
+
+    @property
+    def ends(self) -> list[str]:
+        """``outcomes`` in short: 'answered' or the kind of loss."""
+        return [outcome.loss if isinstance(outcome, Lost) else "answered" for outcome in self.outcomes]
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Both clients of one endpoint; ``attempts`` hears of every call that brings no attempts of its own."""
+
+    chat_client: ChatClient
+    embedding_client: EmbeddingClient
+    attempts: RecordedAttempts
+
+    async def chat(
+        self,
+        messages: Sequence[dict[str, Any]] = MESSAGES,
+        *,
+        max_completion_tokens: int = MAX_COMPLETION_TOKENS,
+        attempts: Attempts | None = None,
+    ) -> ChatAnswer:
+        """Some chat request."""
+        return await self.chat_client.chat(
+            messages, SCHEMA, max_completion_tokens, (15, 5), attempts or self.attempts
+        )
+
+    def embedder(self, dimension: int | None, **limits: int) -> Embedder:
+        """An embedder that has not checked its model yet."""
+        return Embedder(self.embedding_client, dimension, **limits)
+
+
+def memory_throttle(
+    *, requests_per_minute: float = 600_000, waits: tuple[float, ...] = (0.01, 0.02), **arguments: Any
+) -> Throttle:
+    """A throttle that shares its limits with nobody; waits: seconds after a 429 that names no time.
+
+    The other arguments are Throttle's; its clock is the clock of the limits too.
+    """
+    clock = {"clock": arguments["clock"]} if "clock" in arguments else {}
+    store = MemoryLimitStore(requests_per_minute=requests_per_minute, waits=waits, **clock)
+    return Throttle(store, **arguments)
+
+
+@asynccontextmanager
+async def open_clients(
+    base_url: str | None,
+    *,
+    api_key: str | None = KEY,
+    timeout_seconds: float = 5,
+    options: ChatOptions | None = None,
+    chat_throttle: Throttle | None = None,
+    embedding_throttle: Throttle | None = None,
+    retries: Retries = QUICK_RETRIES,
+) -> AsyncIterator[Clients]:
+    """Clients of the models gpt-test and embed-test at an endpoint; what they log is in the log "test"."""
+    log = logging.getLogger("test")
+    async with Transport(Endpoint(api_key, base_url, timeout_seconds)) as transport:
+        chat = Sender(chat_service("gpt-test"), transport, chat_throttle or memory_throttle(), log, retries)
+        embedding = Sender(
+            embedding_service("embed-test"), transport, embedding_throttle or memory_throttle(), log, retries
+        )
+        yield Clients(
+            ChatClient(chat, Capabilities(log), options or ChatOptions("none")),
+            EmbeddingClient(embedding),
+            RecordedAttempts(),
+        )
