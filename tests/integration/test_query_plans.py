@@ -54,7 +54,7 @@ insert into aboutness_ops.attempt
   (request_id, table_id, budget, run_id, range_key, kind, model, tier, state, max_usd, usd, reported_by)
 select n, 'table', 'budget', 'earlier', 'range ' || (n - 1) / 1000, 'chat', 'model', 'standard',
   case when n % 1000 = 1 then 'in_flight' else 'billed' end, 0.25, 0.125,
-  case when n % 1000 > 2 then 'earlier' end
+  case when n % 1000 not in (1, 2) then 'earlier' end
 from generate_series({first}, {last}) as n;
 insert into aboutness_ops.failed_song
   (table_id, song_id, cause, reason, attempts, quarantined, request_ids, range_key, run_id)

@@ -68,7 +68,10 @@ def test_a_lone_surrogate_in_an_answer_does_not_cost_the_whole_answer() -> None:
 # --- Usage ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("usage", [MISSING, None, {}, [], "12", 12, {"total_tokens": 12}], ids=repr)
+NOT_STATED = {"missing": MISSING, "null": None, "empty": {}, "list": [], "text": "12", "number": 12}
+
+
+@pytest.mark.parametrize("usage", [*NOT_STATED.values(), {"total_tokens": 12}], ids=[*NOT_STATED, "total"])
 def test_an_answer_that_states_no_count_has_no_usage(usage: object) -> None:
     assert chat_usage(usage) is None
 
