@@ -62,7 +62,7 @@ def read_inputs(exchange: Exchange) -> None:
 def read_service_tier(exchange: Exchange) -> None:
     """Put the tier that is asked for into the exchange; raises ApiError 400 for an unknown one."""
     asked = exchange.request.get("service_tier") or "auto"
-    if asked not in SERVICE_TIERS:
+    if not isinstance(asked, str) or asked not in SERVICE_TIERS:
         known = ", ".join(SERVICE_TIERS)
         raise ApiError(400, f"Invalid value {asked!r}: choose among {known}.", param="service_tier")
     exchange.service_tier = SERVICE_TIERS[asked]

@@ -111,8 +111,9 @@ def test_the_answer_names_the_tier_that_served_it(
     assert bills_of(provider)[-1]["service_tier"] == answered
 
 
-def test_an_unknown_tier_is_refused(provider: SimulatedProvider) -> None:
-    refused = chat(provider, service_tier="cheapest")
+@pytest.mark.parametrize("tier", ["cheapest", ["flex"], 1])
+def test_an_unknown_tier_is_refused(provider: SimulatedProvider, tier: Any) -> None:
+    refused = chat(provider, service_tier=tier)
     assert (refused.status, json_of(refused)["error"]["param"]) == (400, "service_tier")
 
 
