@@ -187,18 +187,35 @@ async def test_tokens_slow_down_in_the_same_way(make_store: MakeStore) -> None:
     await store.reserve(1, 1)
     await observe(store, tokens=quota(6000, 6000))
 
-    assert (await observe(store, tokens=quota(6000, 100), age=-1e-6)).token_rate == pytest.approx(
-        25, rel=1e-4
-    )
+    lease = await observe(store, tokens=quota(6000, 100), age=-1e-6)
+
+    assert lease.token_rate == pytest.approx(25, rel=1e-4)  # 400 are sent in four seconds
+    await store.reserve(1, 40)
+    assert (await store.reserve(0, 0)).token_rate == pytest.approx(15, rel=1e-4)
 
 
 async def test_a_provider_that_counts_a_sliding_minute_has_little_left_and_is_not_slowed_down(
     make_store: MakeStore,
 ) -> None:
     store = make_store()
-    await store.reserve(598, 1)
+    await store.reserve(10, 1)
+    await observe(store, quota(600, 590))
+    await store.reserve(588, 1)
 
-    assert (await observe(store, quota(600, 2))).request_rate == pytest.approx(10)
+    assert (await observe(store, quota(600, 2), age=-1)).request_rate == pytest.approx(10)
+
+
+async def test_a_bucket_is_recognized_by_what_refilled_and_is_slowed_down(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store()
+    clock.now = 1200  # a minute begins
+    await store.reserve(598, 1)
+    clock.now += 59
+    await observe(store, quota(600, 590))  # a sliding minute would have 2 left
+    await store.reserve(1, 1)
+
+    assert (await observe(store, quota(600, 10), age=-1)).request_rate < 10
 
 
 async def test_a_sliding_minute_that_others_use_too_is_slowed_down(make_store: MakeStore) -> None:
@@ -210,18 +227,22 @@ async def test_a_sliding_minute_that_others_use_too_is_slowed_down(make_store: M
     assert (await observe(store, quota(600, 2), age=-1)).request_rate < 10
 
 
-async def test_requests_of_the_minute_before_last_do_not_count(make_store: MakeStore, clock: Clock) -> None:
-    store = make_store(requests_per_minute=600)
-    clock.now = 1200
-    await store.reserve(598, 1)
-    clock.now += 90
-    await store.reserve(0, 0)
-    half = await observe(store, quota(600, 200))  # 299 are held to be of the last 60 s
-    clock.now += 60
-    none = await observe(store, quota(600, 2))
+@pytest.mark.parametrize(("seconds", "trusted"), [(12, False), (24, True), (72, True)])
+async def test_requests_leave_the_sliding_minute_evenly(
+    make_store: MakeStore, clock: Clock, seconds: float, trusted: bool
+) -> None:
+    store = make_store()
+    clock.now = 1200  # a minute begins
+    await store.reserve(10, 1)
+    await observe(store, quota(600, 590))
+    await store.reserve(588, 1)
+    clock.now += 60 + seconds
 
-    assert half.request_rate == pytest.approx(10)
-    assert none.request_rate < 10
+    # Of our 598 requests 478, 359 or 0 are held to be of the last 60 s. Where these and the 35 that remain
+    # are less than 85 % of the limit, others use it too.
+    lease = await observe(store, quota(600, 35))
+
+    assert lease.request_rate == pytest.approx(10 * 35 / 40 if trusted else 10)
 
 
 async def test_the_fewest_tokens_of_a_request_show_in_a_full_bucket(make_store: MakeStore) -> None:
