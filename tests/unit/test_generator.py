@@ -200,41 +200,40 @@ async def test_when_the_provider_is_unavailable_no_song_is_asked_for_alone() -> 
     assert len(generated.failed) == 10
 
 
-async def test_a_fatal_error_comes_out_as_it_is_and_cancels_the_other_requests() -> None:
-    started, cancelled = 0, 0
+async def test_after_a_fatal_error_answers_under_way_are_kept_and_nothing_more_is_asked() -> None:
+    asked: list[RequestKind] = []
+    stopped = asyncio.Event()
 
     async def ask(pack: Pack, kind: RequestKind) -> Answered:
-        nonlocal started, cancelled
-        if kind == "pack":
+        asked.append(kind)
+        (song, *others) = pack.songs
+        if others:
             raise UnparsableAnswer("no JSON")
-        started += 1
-        if started == len(SONGS):
+        if song == SONGS[-1]:
+            stopped.set()
             raise FatalError("no quota")
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled += 1
-            raise
-        raise AssertionError("never answered")
+        await stopped.wait()
+        return Answered(len(asked), chat_of("no JSON" if song == SONGS[0] else content(pack)))
 
-    with pytest.raises(FatalError, match="no quota"):
-        await generate(PACK, ask, never())
+    generated = await generate(PACK, ask, never())
 
-    assert cancelled == 9
+    assert str(generated.error) == "no quota"
+    assert [song for song, _ in generated.written] == list(SONGS[1:-1])
+    assert asked == ["pack", *["single_song"] * 10]  # the first song's second attempt is not made
 
 
-async def test_the_cause_of_a_fatal_error_stays_attached_for_the_log() -> None:
+async def test_a_fatal_error_of_the_pack_is_the_only_outcome_and_keeps_its_cause() -> None:
     cause = ConnectionError("reset")
 
     async def ask(pack: Pack, kind: RequestKind) -> Answered:
-        if kind == "pack":
-            raise UnparsableAnswer("no JSON")
+        assert kind == "pack"
         raise FatalError("no quota") from cause
 
-    with pytest.raises(FatalError) as raised:
-        await generate(PACK, ask, never())
+    generated = await generate(PACK, ask, never())
 
-    assert raised.value.__cause__ is cause
+    assert generated.error is not None
+    assert generated.error.__cause__ is cause
+    assert (generated.written, generated.failed) == ([], [])
 
 
 REPLIES = st.sampled_from(
