@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -29,7 +29,10 @@ FIRST, LAST, SHOWN = "000000001-000000200", "000001401-000001600", "000000401-00
 
 WIDTH, HEIGHT = 1280, 800
 SECONDS = 120
-"""For dagster dev to start or stop, and for the page to show what it should."""
+"""For dagster dev to start, and for the page to show what it should."""
+
+STOP_SECONDS = 20
+"""For dagster dev to stop its servers; what is left of them then is killed."""
 
 
 def main() -> int:
@@ -103,8 +106,12 @@ def _dagster_dev(environment: Mapping[str, str]) -> Iterator[str]:
             time.sleep(0.5)
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(SECONDS)
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _answers(url: str) -> bool:
