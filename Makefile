@@ -82,6 +82,10 @@ fuzz: setup ## Fuzz every parser: make fuzz INPUTS=1000000 SEED=1
 screenshots: setup ## Take the pictures of docs/pictures from the UI; needs Chromium
 	$(PY)/python -m tools.screenshots
 
+.PHONY: asset-graph
+asset-graph: setup ## Update the snapshot of all assets, checks, jobs and sensors that a test compares
+	$(PY)/python -m tools.asset_graph
+
 .PHONY: clean
 clean: ## Delete caches and what coverage measured; .venv and .aboutness stay
 	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -53,7 +53,7 @@ COVERED = {
     r"make benchmark.*": (__file__, '"-m", "benchmarks", "--help"'),
     r"make reliability.*": ("tools/reliability", "tools.reliability_report"),
     # Below these run for real, or make says what it would do.
-    r"make (help|setup|hooks|test|lock|screenshots).*": (__file__, '"make", "--dry-run"'),
+    r"make (help|setup|hooks|test|lock|screenshots|asset-graph).*": (__file__, '"make", "--dry-run"'),
 }
 """Patterns of whole commands, each with the file that runs them and what it must contain for that."""
 
