@@ -82,6 +82,8 @@ class DagsterProject:
             "OPENAI_API_KEY": API_KEY,
             "ABOUTNESS_CHAT_MODEL": "stand-in-writer",
             "ABOUTNESS_EMBEDDING_MODEL": "stand-in-wordllama",
+            "ABOUTNESS_CHAT_PRICE": "0.10,0.01,0.50 (pretend price of the tests)",
+            "ABOUTNESS_EMBEDDING_PRICE": "0.02 (pretend price of the tests)",
             "ABOUTNESS_RATE_LIMIT_WAITS": "0.1,0.2",
             **settings,
         }
