@@ -20,7 +20,7 @@ from unittest.mock import patch
 import dagster as dg
 import psycopg
 
-from aboutness_assets.orchestration.assets import SONG_ID_RANGES
+from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
 from benchmarks.endpoint.process import PROJECT
 from benchmarks.environment import Environment
 from benchmarks.workers import workers

@@ -1,6 +1,5 @@
 """The assets: songs, which the service owns, and song_aboutness, which this project fills range by range."""
 
-import logging
 import warnings
 
 import dagster as dg
@@ -9,18 +8,15 @@ from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.columns import ABOUTNESS_COLUMNS, SONGS_COLUMNS
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.metadata import coverage_metadata, materialization_metadata
+from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, song_id_ranges
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report
-from aboutness_assets.pipeline.runs import coverage_by_range, create_partitions, fill_ranges
+from aboutness_assets.pipeline.runs import coverage_by_range, fill_ranges
 from aboutness_assets.pipeline.session import open_catalogue, open_session
-from aboutness_assets.settings import Settings, partitions_per_run
+from aboutness_assets.settings import partitions_per_run
 
-# Dagster calls backfill policies beta; whoever runs a command can do nothing about it.
+# Dagster warns that backfill policies are beta: nothing that the person who runs a command could act on.
 warnings.filterwarnings("ignore", message=".*backfill_policy", category=dg.BetaWarning)
-
-SONG_ID_RANGES = "song_id_ranges"
-
-song_id_ranges = dg.DynamicPartitionsDefinition(name=SONG_ID_RANGES)
 
 songs = dg.AssetSpec(
     "songs",
@@ -83,22 +79,6 @@ def coverage_report(
 
     counts = run_until_interrupted(count(), context.log)
     return dg.MaterializeResult(metadata=coverage_metadata(counts))
-
-
-async def create_missing_partitions(
-    instance: dg.DagsterInstance, settings: Settings, log: logging.Logger
-) -> list[str]:
-    """Create the partitions that songs of the catalogue lack; returns the new keys.
-
-    Raises SettingsError, InvalidPartitionKey, or FatalError when a database cannot be used.
-    """
-    async with open_catalogue(settings) as catalogue:
-        return await create_partitions(
-            catalogue,
-            read_keys=lambda: instance.get_dynamic_partitions(SONG_ID_RANGES),
-            add_keys=lambda keys: instance.add_dynamic_partitions(SONG_ID_RANGES, list(keys)),
-            log=log,
-        )
 
 
 def _partitions_to_fill(context: dg.AssetExecutionContext) -> list[str]:

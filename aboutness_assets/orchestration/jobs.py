@@ -9,15 +9,12 @@ from pydantic import Field
 from aboutness_assets.acceptance.evaluate import evaluate_smoke_run
 from aboutness_assets.acceptance.smoke import SmokeLine, acceptance_table
 from aboutness_assets.domain.songs import Cause
-from aboutness_assets.orchestration.assets import (
-    SONG_ID_RANGES,
-    create_missing_partitions,
-    song_aboutness,
-)
+from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.checks import FAIL_RUN_TAG
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.metadata import materialization_metadata
+from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, create_missing_partitions
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import fill_first_songs, replay_failed

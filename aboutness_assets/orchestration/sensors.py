@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from aboutness_assets.orchestration.assets import create_missing_partitions
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
+from aboutness_assets.orchestration.partitions import create_missing_partitions
 from aboutness_assets.orchestration.resources import SettingsResource
 
 SECONDS_BETWEEN_TICKS = 60

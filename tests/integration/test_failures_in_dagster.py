@@ -11,7 +11,8 @@ import pytest
 
 from aboutness_assets.definitions import defs
 from aboutness_assets.domain.errors import AboutnessError
-from aboutness_assets.orchestration.assets import SONG_ID_RANGES, coverage_report
+from aboutness_assets.orchestration.assets import coverage_report
+from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
 from tests.support.service_database import SERVICE_ROLE, ServiceDatabase
