@@ -101,7 +101,7 @@ def _usage(body: dict[str, Any], *, answer_is_billed: bool) -> Usage | None:
         _count(count)
         for count in (
             stated.get("prompt_tokens"),
-            stated.get("completion_tokens", None if answer_is_billed else 0),
+            stated.get("completion_tokens", 0),
             details.get("cached_tokens") or 0,
             details.get("cache_write_tokens") or 0,
         )
