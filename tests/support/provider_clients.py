@@ -136,7 +136,7 @@ async def open_clients(
     base_url: str | None,
     *,
     api_key: str | None = KEY,
-    timeout_seconds: float = 5,
+    timeout_seconds: float = 60,
     options: ChatOptions | None = None,
     chat_throttle: Throttle | None = None,
     embedding_throttle: Throttle | None = None,

@@ -77,10 +77,13 @@ async def test_a_passing_fault_of_the_provider_is_tried_again_and_each_sending_h
 async def test_a_request_that_takes_too_long_may_be_billed_and_is_tried_again(
     endpoint: ScriptedEndpoint, trouble: Scripted
 ) -> None:
-    endpoint.script(trouble, chat_answer("at last"))
-    async with open_clients(endpoint.base_url, timeout_seconds=0.2) as clients:
+    endpoint.script(trouble)
+    endpoint.otherwise = chat_answer("at last")
+    async with open_clients(endpoint.base_url, timeout_seconds=0.5) as clients:
         assert (await clients.chat()).content == "at last"
-    assert clients.attempts.ends == ["uncertain", "answered"]
+    *timed_out, last = clients.attempts.ends  # on a busy machine the second may take too long as well
+    assert set(timed_out) == {"uncertain"}
+    assert last == "answered"
 
 
 async def test_an_answer_is_told_as_it_came_with_what_it_used_and_its_tier(

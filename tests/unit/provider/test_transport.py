@@ -25,7 +25,7 @@ DOCUMENT = '{"model":"gpt-test","input":"夜 \\u0000 🌙"}'.encode()
 
 
 async def post(
-    base_url: str | None, *, api_key: str | None = KEY, timeout_seconds: float = 5
+    base_url: str | None, *, api_key: str | None = KEY, timeout_seconds: float = 60
 ) -> tuple[Transport, Reply]:
     async with Transport(Endpoint(api_key, base_url, timeout_seconds)) as transport:
         return transport, await transport.post("/embeddings", DOCUMENT)
