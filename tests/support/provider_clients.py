@@ -150,7 +150,7 @@ async def open_clients(
             embedding_service("embed-test"), transport, embedding_throttle or memory_throttle(), log, retries
         )
         yield Clients(
-            ChatClient(chat, Capabilities(log), options or ChatOptions("none")),
+            ChatClient(chat, Capabilities(log), options or ChatOptions("none"), log),
             EmbeddingClient(embedding),
             RecordedAttempts(),
         )

@@ -1,8 +1,10 @@
 """The bodies of chat and embedding requests as they arrive."""
 
+import asyncio
+
 import pytest
 
-from aboutness_assets.provider.chat import ChatOptions
+from aboutness_assets.provider.chat import LONGEST_LIMIT_FACTOR, REASONING_TOKENS, ChatOptions
 from tests.support.provider_clients import (
     KEY,
     MAX_COMPLETION_TOKENS,
@@ -10,10 +12,13 @@ from tests.support.provider_clients import (
     SCHEMA,
     Answered,
     Clients,
+    RecordedAttempts,
     open_clients,
 )
 from tests.support.scripted_endpoint import (
     ScriptedEndpoint,
+    Together,
+    answer_json,
     base64_vector,
     chat_answer,
     embeddings_answer,
@@ -51,19 +56,47 @@ async def test_an_empty_reasoning_effort_is_not_sent(endpoint: ScriptedEndpoint)
     assert "reasoning_effort" not in endpoint.requests[0].body
 
 
-@pytest.mark.parametrize(
-    ("options", "sent"),
-    [(ChatOptions(""), None), (ChatOptions("", "standard"), None), (ChatOptions("", "flex"), "flex")],
-    ids=["default", "standard", "flex"],
-)
-async def test_a_tier_is_sent_unless_it_is_standard(
-    endpoint: ScriptedEndpoint, options: ChatOptions, sent: str | None
+@pytest.mark.parametrize("tier", ["", "flex"])
+async def test_a_tier_is_sent_where_one_is_asked_for(endpoint: ScriptedEndpoint, tier: str) -> None:
+    endpoint.script(chat_answer())
+    async with open_clients(endpoint.base_url, options=ChatOptions("none", tier)) as clients:
+        await clients.chat()
+    assert ("service_tier" in endpoint.requests[0].body) == bool(tier)
+    assert endpoint.requests[0].body.get("service_tier", "") == tier
+
+
+@pytest.mark.parametrize("effort", ["", "low"])
+async def test_a_model_that_may_think_first_gets_room_for_its_thoughts(
+    endpoint: ScriptedEndpoint, effort: str
 ) -> None:
     endpoint.script(chat_answer())
-    async with open_clients(endpoint.base_url, options=options) as clients:
+    async with open_clients(endpoint.base_url, options=ChatOptions(effort)) as clients:
         await clients.chat()
-    assert ("service_tier" in endpoint.requests[0].body) == (sent is not None)
-    assert endpoint.requests[0].body.get("service_tier") == sent
+    limit = MAX_COMPLETION_TOKENS + REASONING_TOKENS
+    assert endpoint.requests[0].body["max_completion_tokens"] == limit
+    assert [sending.max_completion_tokens for sending in clients.attempts.sent] == [limit]
+
+
+async def test_an_answer_that_its_limit_cut_doubles_the_limit_of_those_to_come_up_to_a_bound(
+    endpoint: ScriptedEndpoint, clients: Clients
+) -> None:
+    endpoint.otherwise = answer_json({"choices": [{"finish_reason": "length", "message": {"content": "{"}}]})
+    for _ in range(6):
+        await clients.chat()
+    limits = [request.body["max_completion_tokens"] for request in endpoint.requests]
+    assert limits == [MAX_COMPLETION_TOKENS * factor for factor in (1, 2, 4, 8, LONGEST_LIMIT_FACTOR, 16)]
+    assert [sending.max_completion_tokens for sending in clients.attempts.sent] == limits
+
+
+async def test_answers_that_were_cut_together_double_the_limit_once(
+    endpoint: ScriptedEndpoint, clients: Clients
+) -> None:
+    cut = answer_json({"choices": [{"finish_reason": "length", "message": {"content": "{"}}]})
+    endpoint.script(*[Together(cut, requests=3)] * 3, chat_answer())
+    await asyncio.gather(*(clients.chat(attempts=RecordedAttempts()) for _ in range(3)))
+    await clients.chat()
+    limits = [request.body["max_completion_tokens"] for request in endpoint.requests]
+    assert limits == [MAX_COMPLETION_TOKENS] * 3 + [2 * MAX_COMPLETION_TOKENS]
 
 
 async def test_an_embedding_request_carries_its_texts_and_asks_for_base64(
