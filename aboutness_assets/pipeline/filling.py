@@ -6,14 +6,13 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from psycopg_pool import AsyncConnectionPool
-
 from aboutness_assets.database.operations.connection import Operations
 from aboutness_assets.database.operations.failed_songs import FailedSongs
 from aboutness_assets.database.operations.id_blocks import IdBlocks
 from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.database.operations.ledger import PostgresLedger
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
+from aboutness_assets.database.service.connection import ServicePool
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.money.tariff import Tariff
@@ -34,7 +33,7 @@ from aboutness_assets.provider.embedder import Embedder
 class Databases:
     """The service's table and our own Postgres, both open."""
 
-    pool: AsyncConnectionPool
+    pool: ServicePool
     table: AboutnessTable
     operations: Operations
     quarantine_after: int

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from psycopg_pool import AsyncConnectionPool
-
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord
 from aboutness_assets.database.operations.journal import Journal, KeptAnswer
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
+from aboutness_assets.database.service.connection import ServicePool
 from aboutness_assets.domain.errors import UnparsableAnswer
 from aboutness_assets.domain.songs import Aboutness, Song, SongId
 from aboutness_assets.generation.answer import read_texts
@@ -26,7 +25,7 @@ class Replay:
         self,
         journal: Journal,
         table: AboutnessTable,
-        pool: AsyncConnectionPool,
+        pool: ServicePool,
         report: Report,
         log: logging.Logger,
     ) -> None:

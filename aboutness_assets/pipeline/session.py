@@ -11,7 +11,6 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.failed_songs import FailedSongs
@@ -22,7 +21,7 @@ from aboutness_assets.database.operations.locks import exclusive_ranges
 from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
-from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.database.service.connection import ServicePool, open_service
 from aboutness_assets.database.service.old_style_rows import OldStyleRows
 from aboutness_assets.database.service.songs_query import id_type_of
 from aboutness_assets.database.service.table_schema import read_table
@@ -54,7 +53,7 @@ from aboutness_assets.settings import Settings
 class Session:
     """Both databases, open and as agreed, and what was set for this run."""
 
-    service_pool: AsyncConnectionPool[AsyncConnection]
+    service_pool: ServicePool
     operations: Operations
     table: AboutnessTable
     tuning: Tuning

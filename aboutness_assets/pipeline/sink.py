@@ -8,10 +8,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg_pool import AsyncConnectionPool
-
 from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.database.service.aboutness_table import AboutnessTable, Row
+from aboutness_assets.database.service.connection import ServicePool
 from aboutness_assets.domain.errors import FatalError, ProviderUnavailable
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
 from aboutness_assets.generation.generator import GeneratedPack
@@ -32,7 +31,7 @@ class Destination:
     """Where rows go: the service's table, through a pool of connections."""
 
     table: AboutnessTable
-    pool: AsyncConnectionPool
+    pool: ServicePool
     log: logging.Logger
 
 
