@@ -65,6 +65,8 @@ class Booking:
         budget = self._accounts.budget
         charge = self._account.charge(body_bytes, max_completion_tokens)
         budget.require_price(charge)
+        if charge.kind == "chat":
+            await budget.wait_to_ramp_up(max_completion_tokens, self._accounts.log)
         while True:
             self._accounts.stop.raise_if_stopped()
             self.is_under_way = True

@@ -51,12 +51,14 @@ class Progress:
             lines.cancel()
             await asyncio.gather(lines, return_exceptions=True)
 
+    @property
+    def songs_written(self) -> int:
+        """Rows written by the run so far."""
+        return self._sums().written
+
     def line(self) -> str:
         """How far the run is now."""
-        total = _Sums()
-        total.add_sums(self._ended)
-        for report in self._reports:
-            total.add(report)
+        total = self._sums()
         done = total.written + total.skipped + total.failed
         rate = total.written / max(time.monotonic() - self._began_at, 1e-9)
         begun = self._ended_ranges + len(self._reports)
@@ -69,6 +71,13 @@ class Progress:
             f"{self._ended_ranges} of {self._ranges} ranges, {rate:.1f} songs/s, about {left} left, "
             f"{total.failed} failed, {self._spent()}"
         )
+
+    def _sums(self) -> "_Sums":
+        total = _Sums()
+        total.add_sums(self._ended)
+        for report in self._reports:
+            total.add(report)
+        return total
 
     def _spent(self) -> str:
         budget, spent = self._budget, self._budget.spending

@@ -11,6 +11,10 @@ UNLIMITED_COMPLETION_TOKENS = 16_384
 """Bound of an answer whose request sets no limit, before any answer was seen."""
 
 
+CAP_MARGIN = 1.1
+"""On what the songs that are left will cost by what songs have cost so far."""
+
+
 class CapReached(FatalError):
     """The next request could take the budget over ABOUTNESS_MAX_USD."""
 
@@ -22,17 +26,38 @@ class RunBudget:
         self.name = name
         self.max_usd = max_usd
         self.spending = spending
+        self._spent_before_usd = spending.billed_usd
         self._open_requests = 0
         self._closed = asyncio.Event()
         self._has_warned = False
+        self._has_told_of_estimates = False
+        self._answers = 0
         self._longest_answer = 0
+        self._largest_usd = 0.0
 
     def completion_bound(self, limit: int | None) -> int:
         """Tokens that an answer has at most: its request's own limit, else twice the longest answer so far.
 
-        The latter is an estimate, and bounded below as long as few answers were seen.
+        The latter is an estimate, and never below UNLIMITED_COMPLETION_TOKENS.
         """
         return limit or max(UNLIMITED_COMPLETION_TOKENS, 2 * self._longest_answer)
+
+    async def wait_to_ramp_up(self, limit: int | None, log: logging.Logger) -> None:
+        """Under a cap, let requests whose answers have no limit go one by one at first, then by doubling.
+
+        What they cost is seen before many of them are under way.
+        """
+        if limit is not None or self.max_usd is None:
+            return
+        if not self._has_told_of_estimates:
+            self._has_told_of_estimates = True
+            log.warning(
+                "The endpoint takes no limit on the length of an answer, so the cap ABOUTNESS_MAX_USD rests "
+                "on estimates: the longest answer so far, twice. Requests ramp up slowly."
+            )
+        while self._open_requests > self._answers:
+            self._closed.clear()
+            await self._closed.wait()
 
     def require_price(self, charge: Charge) -> None:
         """Raises FatalError where there is a cap and the price of what is to be sent is unknown."""
@@ -52,6 +77,7 @@ class RunBudget:
         """A request has ended; these are the budget's sums now."""
         self._open_requests -= 1
         if outcome.usage is not None:
+            self._answers += 1
             self._longest_answer = max(self._longest_answer, outcome.usage.completion_tokens)
         self.spending = spending
         self._closed.set()
@@ -61,6 +87,7 @@ class RunBudget:
 
         Raises CapReached when none is under way.
         """
+        self._largest_usd = max(self._largest_usd, charge.max_usd or 0.0)
         if not self._open_requests:
             spent = self.spending
             raise CapReached(
@@ -71,6 +98,22 @@ class RunBudget:
             )
         self._closed.clear()
         await self._closed.wait()
+
+    def what_is_left(self, songs_left: int, songs_written: int) -> str:
+        """Sentences on what raising the cap would finish.
+
+        songs_left: without a row in the whole catalogue. songs_written: by this run, whose cost per song is
+        taken for theirs; without any nothing is said of dollars.
+        """
+        sentence = f"{songs_left} songs of the catalogue have no row yet."
+        if songs_written and self.max_usd is not None:
+            per_song = (self.spending.billed_usd - self._spent_before_usd) / songs_written
+            needed = self.spending.committed_usd + CAP_MARGIN * per_song * songs_left + self._largest_usd
+            sentence += (
+                f" At {1000 * per_song:.4f} dollars per 1,000 songs, as in this run, "
+                f"ABOUTNESS_MAX_USD = {needed:.2f} would finish them."
+            )
+        return f"{sentence} What is paid for is kept and used: raise the cap and run it again."
 
     def warn_of_usage(self, charge: Charge, usage: Usage | None, log: logging.Logger) -> None:
         """Say once a run that the provider's usage cannot be booked as it stands."""

@@ -15,6 +15,7 @@ from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.pipeline.filling import Filling
 from aboutness_assets.pipeline.report import Report
+from aboutness_assets.pipeline.run_budget import CapReached
 from aboutness_assets.pipeline.session import Catalogue, Session
 
 SMOKE_SONGS = 50
@@ -87,7 +88,7 @@ async def fill_ranges(
                     group.create_task(fill(filling, key, song_id_range))
         except BaseExceptionGroup as errors:
             raise first_error(errors, (FatalError, DatabaseError)) from errors
-        filling.shared.stop.raise_if_stopped()
+        await _raise_if_stopped(session, filling)
 
 
 async def fill_first_songs(
@@ -129,8 +130,19 @@ async def _fill_chosen(
     report = Report(songs_in_range=len(songs))
     pages = _pages(songs, session.tuning.page_size)
     await filling.fill(session.range_run(range_key, run_id), pages, report)
-    filling.shared.stop.raise_if_stopped()
+    await _raise_if_stopped(session, filling)
     return report
+
+
+async def _raise_if_stopped(session: Session, filling: Filling) -> None:
+    """Raise why the run was stopped; at the cap with what is left to be done and what that takes."""
+    error = filling.shared.stop.error
+    if isinstance(error, CapReached):
+        async with session.service_pool.connection() as connection:
+            songs, with_row = await songs_of.coverage(connection, session.songs_query)
+        left = filling.money.budget.what_is_left(songs - with_row, filling.shared.progress.songs_written)
+        raise CapReached(f"{error} {left}") from error
+    filling.shared.stop.raise_if_stopped()
 
 
 async def _pages(songs: Sequence[Song], size: int) -> AsyncIterator[list[Song]]:

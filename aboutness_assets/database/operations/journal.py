@@ -65,7 +65,7 @@ class Journal:
     ) -> None:
         self._operations = operations
         self._run = run
-        self._id_type = id_type
+        self._id_type: IdType = id_type
         self._ledger = ledger
         self._request_ids = request_ids
 
