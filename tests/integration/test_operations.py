@@ -76,18 +76,21 @@ async def test_what_is_to_be_written_is_written_although_its_caller_is_cancelled
 ) -> None:
     url = make_service().ops_url
 
-    async def spend(connection: AsyncConnection) -> None:
-        await connection.execute("insert into aboutness_ops.spend values ('backfill', 1)")
+    async def record(connection: AsyncConnection) -> None:
+        await connection.execute(
+            "insert into aboutness_ops.old_style_baseline values ('table', '2026-02-20', '{song_id}')"
+        )
 
     async with open_operations(url) as operations:
-        caller = asyncio.create_task(operations.write(spend))
+        caller = asyncio.create_task(operations.write(record))
         await asyncio.sleep(0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
 
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        assert await fetch(connection, "select usd::float8 from aboutness_ops.spend") == [(1.0,)]
+        columns = await fetch(connection, "select columns from aboutness_ops.old_style_baseline")
+        assert columns == [(["song_id"],)]
 
 
 async def test_a_postgres_that_does_not_answer_is_told_without_the_password() -> None:

@@ -52,10 +52,13 @@ async def test_a_schema_of_version_1_is_brought_up_to_date_and_keeps_what_it_hol
     url = make_service().ops_url
     await apply_only(url, 1)
     async with await AsyncConnection.connect(url) as connection:
-        await connection.execute("insert into aboutness_ops.spend values ('backfill', 0.5)")
+        await connection.execute(
+            "insert into aboutness_ops.old_style_baseline values ('table', '2026-02-20', '{song_id}')"
+        )
 
     async with open_operations(url) as operations, operations.connection() as connection:
-        assert await fetch(connection, "select usd::float8 from aboutness_ops.spend") == [(0.5,)]
+        columns = await fetch(connection, "select columns from aboutness_ops.old_style_baseline")
+        assert columns == [(["song_id"],)]
         assert await fetch(connection, "select count(*) from aboutness_ops.rate_limit") == [(0,)]
         assert await fetch(connection, "select version from aboutness_ops.schema_version") == [
             (max(read_migrations()),)
