@@ -15,6 +15,10 @@ NOT_SET = (
 )
 
 
+FLEX_TIMEOUT_SECONDS = 900.0
+"""OpenAI's guide to flex processing advises 15 minutes."""
+
+
 class Settings(BaseSettings):
     """The settings in force: what the caller gives, else the environment, else the default."""
 
@@ -84,7 +88,11 @@ class Settings(BaseSettings):
         description="Seconds to wait after the first, second … 429 that names no time, as in 15,30.",
     )
     request_timeout: float = Field(
-        120, alias="ABOUTNESS_REQUEST_TIMEOUT", gt=0, le=3600, description="Seconds for one HTTP request."
+        120,
+        alias="ABOUTNESS_REQUEST_TIMEOUT",
+        gt=0,
+        le=3600,
+        description="Seconds for one HTTP request; 900 in the tier flex, unless set.",
     )
     max_in_flight: int = Field(
         0,
@@ -182,6 +190,12 @@ class Settings(BaseSettings):
         if any(not 0 <= seconds <= 3600 for seconds in value):
             raise ValueError("each wait must lie between 0 and 3600 seconds")
         return value
+
+    @property
+    def timeout_in_force(self) -> float:
+        """Seconds for one HTTP request; by default longer in the tier flex, where requests wait."""
+        is_set = "request_timeout" in self.model_fields_set
+        return self.request_timeout if is_set or self.tier == "standard" else FLEX_TIMEOUT_SECONDS
 
     def service_url(self) -> str:
         """DATABASE_URL as the user wrote it. Raises SettingsError when it is not set."""

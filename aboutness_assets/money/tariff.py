@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.money.ledger import UNCERTAIN, Charge, Outcome
-from aboutness_assets.money.prices import Price
+from aboutness_assets.money.prices import CHAT_PRICE, EMBEDDING_PRICE, Price
 
 FRAME_TOKENS = 200
 """Added to the bytes of a request where they bound its prompt tokens: the provider's own frame around it.
@@ -31,9 +31,21 @@ class Tariff:
     names_standard_tier: bool = False
 
     @property
+    def source(self) -> str:
+        """Where the prices are known from; which setting helps where one is unknown."""
+        chat = self.chat.source if self.chat else f"unknown, set {CHAT_PRICE}"
+        embedding = self.embedding.source if self.embedding else f"unknown, set {EMBEDDING_PRICE}"
+        return chat if chat == embedding else f"chat: {chat}; embeddings: {embedding}"
+
+    @property
     def is_known(self) -> bool:
-        """Whether a cap can be kept."""
+        """Whether all that is paid for has a price."""
         return self.chat is not None and self.embedding is not None
+
+    @property
+    def is_pretend(self) -> bool:
+        """Whether the dollars are nobody's."""
+        return any(price is not None and price.is_pretend for price in (self.chat, self.embedding))
 
     def chat_charge(self, model: str, *, body_bytes: int, max_completion_tokens: int) -> Charge:
         """What a chat request can cost at most: a token is at least a byte, and the answer has a limit."""

@@ -33,6 +33,7 @@ def materialization_metadata(report: Report, chat_model: str, embedding_model: s
         "uncertain_usd": report.uncertain_usd,
         "rate_limited_requests": report.rate_limited_requests,
         "dagster/row_count": report.songs_written + report.songs_skipped_existing,
+        "prices_from": report.prices_from,
         "texts_by": chat_model,
         "vectors_by": embedding_model,
     }

@@ -89,6 +89,7 @@ class Filling:
             self._provider.chat.model,
             self._provider.embedder.model,
         )
+        report.prices_from = self.money.tariff.source
         is_complete = await self._pipeline(run, report).fill(pages)
         if is_complete:
             self._log.info("%s: %s", run.range_key, report.summary())

@@ -83,7 +83,8 @@ class Progress:
         budget, spent = self._budget, self._budget.spending
         of_cap = "" if budget.max_usd is None else f" of {dollars(budget.max_usd)}"
         uncertain = f", {dollars(spent.uncertain_usd)} uncertain" if spent.uncertain_usd else ""
-        return f"{dollars(spent.billed_usd)}{of_cap} spent{uncertain}"
+        pretend = " (pretend price)" if budget.is_pretend else ""
+        return f"{dollars(spent.billed_usd)}{of_cap} spent{uncertain}{pretend}"
 
     async def _log_lines(self) -> None:
         told = ""

@@ -31,6 +31,7 @@ class Report:
     uncertain_usd: float = 0.0
     rate_limited_requests: int = 0
     cost_usd: float | None = 0.0
+    prices_from: str = ""
     failed: list[FailedSong] = field(default_factory=list)
     sample: list[tuple[Song, Aboutness]] = field(default_factory=list)
     started_at: float = field(default_factory=time.monotonic)
@@ -74,6 +75,7 @@ class Report:
             f"{self.batch_requests} pack, {self.single_song_requests} single-song and "
             f"{self.embedding_requests} embedding requests, {dollars(self.cost_usd)}"
             + (f", up to {dollars(self.uncertain_usd)} more may be billed" if self.uncertain_requests else "")
+            + f" (prices: {self.prices_from})"
         )
 
 

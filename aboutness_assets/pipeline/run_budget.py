@@ -20,10 +20,21 @@ class CapReached(FatalError):
 
 
 class RunBudget:
-    """One for all ranges of a run. max_usd: the cap, None where there is none."""
+    """One for all ranges of a run.
 
-    def __init__(self, name: str, max_usd: float | None, spending: Spending = NOTHING_SPENT) -> None:
+    max_usd: the cap, None where there is none. is_pretend: whether the dollars are nobody's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        max_usd: float | None,
+        spending: Spending = NOTHING_SPENT,
+        *,
+        is_pretend: bool = False,
+    ) -> None:
         self.name = name
+        self.is_pretend = is_pretend
         self.max_usd = max_usd
         self.spending = spending
         self._spent_before_usd = spending.billed_usd

@@ -103,14 +103,17 @@ class Session:
         """
         settings, tuning = self._settings, self.tuning
         api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-        transport = Transport(Endpoint(api_key, settings.openai_base_url, settings.request_timeout))
+        transport = Transport(Endpoint(api_key, settings.openai_base_url, settings.timeout_in_force))
         chat, embedding = (
             Sender(service, transport, self._throttle(service, transport), log, tuning.retries)
             for service in (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
         )
         run = self.range_run()
         spent = await budget_spending(self.operations, run.table_id, run.budget)
-        budget = RunBudget(settings.budget, settings.max_usd, spent)
+        tariff = _tariff(settings, transport.base_url)
+        if not tariff.is_known:
+            log.warning("A price is %s: what this run costs is not counted.", tariff.source)
+        budget = RunBudget(settings.budget, settings.max_usd, spent, is_pretend=tariff.is_pretend)
         progress = Progress(ranges, budget, log)
         filling = Filling(
             Databases(self.service_pool, self.table, self.operations, settings.quarantine_after),
@@ -123,7 +126,7 @@ class Session:
                 ),
                 Embedder(EmbeddingClient(embedding), self.table.dimension),
             ),
-            Money(_tariff(settings, transport.base_url), budget),
+            Money(tariff, budget),
             Shared(
                 CircuitBreaker(
                     settings.breaker_unavailable, settings.breaker_bad_share, tuning.judged_answers
@@ -139,6 +142,12 @@ class Session:
             async with transport, progress.logged():
                 yield filling
         finally:
+            if chat.tier_refusals:
+                log.info(
+                    "The tier %s had no capacity for a request %d times; each was sent again later.",
+                    settings.tier,
+                    chat.tier_refusals,
+                )
             await trim(self.operations)
 
     def _throttle(self, service: Service, transport: Transport) -> Throttle:
