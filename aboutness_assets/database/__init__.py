@@ -1,1 +1,4 @@
-"""All SQL of the project. Knows no language model and no Dagster."""
+"""I contain SQL.
+
+service/ reads the catalogue and inserts rows, in a database that it may not alter; operations/ is our own.
+"""

@@ -1,0 +1,1 @@
+"""I am data, or arithmetic on it. I import nothing of ours."""

@@ -1,1 +1,4 @@
-"""Songs to texts: the words of the request, the reading of the answer. Knows no database and no Dagster."""
+"""Songs to words, words to texts. No I/O.
+
+Does not belong here: how a request is sent (provider), what it costs (money), where a text goes (database).
+"""

@@ -1,5 +1,4 @@
-"""When may a request be sent?
+"""When may a request go? The throttle, what headers say, the circuit breaker.
 
-Pacing, what headers say about limits, and the circuit breaker. No HTTP and no database: what all processes
-share is behind the Protocol ``LimitStore``.
+What limits are shared through is a Protocol here (store); database/operations fulfills it.
 """

@@ -1,1 +1,1 @@
-"""Our own Postgres (DAGSTER_PG_URL), schema aboutness_ops: what this project must remember between runs."""
+"""Our own Postgres: what has to be remembered between runs and shared by processes."""
