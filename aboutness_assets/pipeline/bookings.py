@@ -68,7 +68,8 @@ class Booking:
         if charge.kind == "chat":
             await budget.wait_to_ramp_up(max_completion_tokens, self._accounts.log)
         while True:
-            self._accounts.stop.raise_if_stopped()
+            if charge.kind == "chat":  # after a stop no text is asked for, but those that came are embedded
+                self._accounts.stop.raise_if_stopped()
             self.is_under_way = True
             attempt_id = await self._account.open(charge)
             if attempt_id is not None:
