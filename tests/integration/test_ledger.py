@@ -17,7 +17,7 @@ from aboutness_assets.database.operations.ledger import PostgresLedger, budget_s
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Song
-from aboutness_assets.money.ledger import NOTHING_SPENT, REFUSED, UNCERTAIN, Charge, Outcome, Spending
+from aboutness_assets.money.ledger import REFUSED, UNCERTAIN, Charge, Outcome, Spending
 from tests.support.service_database import ServiceDatabase
 
 CHARGE = Charge("chat", "model", "standard", 0.5)
@@ -95,44 +95,6 @@ async def test_an_attempt_is_in_flight_until_it_is_billed_refused_or_uncertain(
         (*start, "in_flight", None, None, None, None, 0.5),
     ]
     await assert_sums_agree(operations)
-
-
-async def test_what_is_closed_stays_as_it_is(operations: Operations) -> None:
-    books = ledger(operations)
-    attempt_id = await opened(books)
-
-    first = await books.close(attempt_id, BILLED)
-
-    assert await books.close(attempt_id, UNCERTAIN) == first == Spending(0.25, 0.0, 0.0)
-
-
-async def test_an_unknown_price_counts_nothing_and_says_so(operations: Operations) -> None:
-    books = ledger(operations)
-    attempt_id = await opened(books, replace(CHARGE, max_usd=None))
-    await books.close(attempt_id, replace(BILLED, usd=None))
-
-    assert (await books.report()).usd is None
-    assert await budget_spending(operations, "table", "budget") == NOTHING_SPENT
-
-
-async def test_the_cap_is_never_passed_however_many_ask_at_once(operations: Operations) -> None:
-    runs = [ledger(operations, f"run {number}", max_usd=5.2) for number in range(4)]
-
-    outcomes = await asyncio.gather(*(run.open(CHARGE, request_id=None) for run in runs for _ in range(10)))
-
-    assert sum(outcome is not None for outcome in outcomes) == 10
-    assert await budget_spending(operations, "table", "budget") == Spending(0.0, 0.0, 5.0)
-    assert await fetch(operations, "select count(*) from aboutness_ops.spending") == [(10,)]
-
-
-async def test_what_was_not_used_of_a_reservation_is_free_again(operations: Operations) -> None:
-    books = ledger(operations, max_usd=0.75)
-    attempt_id = await opened(books)
-    assert await books.open(CHARGE, request_id=None) is None
-
-    await books.close(attempt_id, BILLED)
-
-    assert await books.open(CHARGE, request_id=None) is not None
 
 
 async def test_a_cap_that_is_lowered_below_what_is_spent_lets_nothing_pass(operations: Operations) -> None:
