@@ -20,9 +20,10 @@ from typing import Literal, Self, TypedDict
 import psycopg
 
 from aboutness_assets.domain.errors import AboutnessError
-from aboutness_local import postgres_programs as programs
+from aboutness_local import postgres_programs
 from aboutness_local.lock import exclusive
 from aboutness_local.loopback import HOST, free_port
+from aboutness_local.postgres_programs import Programs
 
 CLUSTER_NAME = re.compile("aboutness-[0-9a-f]{16}")
 SUPERUSER = "postgres"
@@ -50,8 +51,14 @@ class EmbeddedPostgres:
     Several processes may call every method at once.
     """
 
-    def __init__(self, directory: Path, options: Mapping[str, str] = NO_OPTIONS) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        options: Mapping[str, str] = NO_OPTIONS,
+        programs: Programs | None = None,
+    ) -> None:
         self.directory = directory.resolve()
+        self._programs = programs or Programs()
         self._options = options
         self._data = self.directory / "data"
         self._state_file = self.directory / "state.json"
@@ -147,26 +154,26 @@ class EmbeddedPostgres:
     def _places_of_data(self) -> tuple[Path, Path]:
         """Where the data may be: next to the state, or where the system user can reach it."""
         name = hashlib.sha256(bytes(self.directory)).hexdigest()[:16]
-        return self.directory / "data.unfinished", programs.SYSTEM_DIRECTORY / name
+        return self.directory / "data.unfinished", self._programs.system_directory / name
 
     def _create_data_directory(self) -> None:
         in_directory, elsewhere = self._places_of_data()
-        in_place = programs.can_reach(programs.system_user(), self.directory)
+        in_place = postgres_programs.can_reach(postgres_programs.system_user(), self.directory)
         self._remove_leftovers()
         cluster_name = f"aboutness-{secrets.token_hex(8)}"
         state = _State(cluster_name=cluster_name, port=0, passwords={SUPERUSER: secrets.token_urlsafe(24)})
         target = in_directory if in_place else elsewhere
         if not in_place:
-            programs.create_system_directory()
+            self._programs.create_system_directory()
         target.mkdir(mode=0o700)
         with tempfile.NamedTemporaryFile("w", prefix="aboutness-") as password_file:
-            if user := programs.system_user():
+            if user := postgres_programs.system_user():
                 os.chown(target, user.pw_uid, user.pw_gid)
                 os.chown(password_file.name, user.pw_uid, user.pw_gid)
             password_file.write(state["passwords"][SUPERUSER])
             password_file.flush()
             # The builtin provider sorts text by code points on every system and needs no installed locale.
-            programs.run(
+            self._programs.run(
                 "initdb",
                 *("-D", target, "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password_file.name}"),
                 *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -182,7 +189,7 @@ class EmbeddedPostgres:
         """Remove what a killed first start left, and stop a server whose directory was deleted."""
         in_directory, elsewhere = self._places_of_data()
         if _postmaster_pid_in(elsewhere) is not None:
-            programs.run("pg_ctl", "-D", elsewhere, "-m", "immediate", "stop", check=False)
+            self._programs.run("pg_ctl", "-D", elsewhere, "-m", "immediate", "stop", check=False)
         for path in (in_directory, elsewhere):
             if path.exists():
                 shutil.rmtree(path)
@@ -190,7 +197,7 @@ class EmbeddedPostgres:
             self._data.unlink()
 
     def _require_ownership(self) -> None:
-        owner, user = self._data.stat().st_uid, programs.system_user()
+        owner, user = self._data.stat().st_uid, postgres_programs.system_user()
         if owner != (user.pw_uid if user else os.geteuid()):
             raise AboutnessError(
                 f"The embedded Postgres in {self.directory} was created by another user (uid {owner}). "
@@ -230,7 +237,7 @@ class EmbeddedPostgres:
                     f"The processes {sorted(orphans)} of a killed Postgres in {self.directory} do not end. "
                     "End them and try again."
                 )
-            programs.kill(orphans)
+            postgres_programs.kill(orphans)
             time.sleep(0.02)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -250,7 +257,7 @@ class EmbeddedPostgres:
             }
             options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
             written_before = log.stat().st_size if log.exists() else 0
-            started = programs.run(
+            started = self._programs.run(
                 *("pg_ctl", "-D", data, "-l", log, "-o", options),
                 *("-w", "-t", str(START_SECONDS), "start"),
                 check=False,
@@ -284,7 +291,7 @@ class EmbeddedPostgres:
     def _stop(self, mode: str) -> bool:
         running = self._postmaster() is not None
         if running:
-            programs.run(
+            self._programs.run(
                 "pg_ctl", "-D", self._data.resolve(), "-m", mode, "-w", "-t", str(STOP_SECONDS), "stop"
             )
         return running

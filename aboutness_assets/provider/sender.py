@@ -43,7 +43,8 @@ class Retries:
     attempts: in all, those that met a 429 not counted. backoff_seconds: upper bound of the wait before the
     second attempt; it doubles with each one more, up to max_backoff_seconds. max_wait_seconds: the longest
     wait that a provider may ask for (a header that says days is a mistake or an attack). flex_attempts: how
-    often a request may find no capacity in the tier flex; with the defaults that takes about an hour.
+    often a request may find no capacity in the tier flex; with the defaults that takes about an hour. jitter:
+    draws a wait between its two arguments.
     """
 
     attempts: int = 5
@@ -51,6 +52,7 @@ class Retries:
     max_backoff_seconds: float = 120.0
     max_wait_seconds: float = 600.0
     flex_attempts: int = 60
+    jitter: Callable[[float, float], float] = random.uniform
 
 
 class _NoCapacity(Exception):
@@ -192,6 +194,6 @@ class Sender:
         retries = self._retries
         said = retry_after(headers)
         if said is not None:
-            return min(said, retries.max_wait_seconds) + random.uniform(0, retries.backoff_seconds)
+            return min(said, retries.max_wait_seconds) + retries.jitter(0, retries.backoff_seconds)
         longest = min(retries.backoff_seconds * 2 ** (failures - 1), retries.max_backoff_seconds)
-        return random.uniform(0, longest)
+        return retries.jitter(0, longest)

