@@ -85,9 +85,9 @@ def may_be_billed(reply: Reply, error: ProviderError | None) -> bool:
     """Whether a request that brought no usable answer may have been worked on and billed.
 
     A server that states its own error has not finished the work; a time-out, a broken connection, a gateway's
-    page, an answer that cannot be read and a stated time-out tell nothing.
+    page, an answer that cannot be read and a stated time-out tell nothing. error: None below status 400.
     """
-    if reply.status == 0 or reply.status < 400 or error is None:
+    if error is None:
         return True
     return reply.status in (408, 502, 504) or (reply.status >= 500 and not error.is_stated)
 
