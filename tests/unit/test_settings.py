@@ -36,6 +36,10 @@ def test_defaults_are_those_of_the_contract() -> None:
         "requests_per_minute": 0,
         "tokens_per_minute": 0,
         "max_usd": None,
+        "budget": "default",
+        "tier": "standard",
+        "chat_price": None,
+        "embedding_price": None,
         "quarantine_after": 3,
         "breaker_unavailable": 5,
         "breaker_bad_share": 0.5,
@@ -61,6 +65,10 @@ def test_the_environment_sets_every_setting(monkeypatch: pytest.MonkeyPatch) -> 
         "ABOUTNESS_REQUESTS_PER_MINUTE": "500",
         "ABOUTNESS_TOKENS_PER_MINUTE": "200000",
         "ABOUTNESS_MAX_USD": "4.5",
+        "ABOUTNESS_BUDGET": "spring",
+        "ABOUTNESS_TIER": "flex",
+        "ABOUTNESS_CHAT_PRICE": "1,0.1,4",
+        "ABOUTNESS_EMBEDDING_PRICE": "0.5",
         "ABOUTNESS_QUARANTINE_AFTER": "2",
         "ABOUTNESS_BREAKER_UNAVAILABLE": "4",
         "ABOUTNESS_BREAKER_BAD_SHARE": "0.25",
@@ -75,6 +83,16 @@ def test_the_environment_sets_every_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.rollout_at == datetime(2026, 3, 1, 10, tzinfo=UTC)
     assert settings.rate_limit_waits == (1, 2.5)
     assert (settings.pack_size, settings.max_usd, settings.reasoning_effort) == (7, 4.5, "low")
+    assert (settings.budget, settings.tier, settings.chat_price) == ("spring", "flex", "1,0.1,4")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [({}, 120), ({"tier": "flex"}, 900), ({"tier": "flex", "request_timeout": 7}, 7)]
+)
+def test_requests_of_the_tier_flex_may_take_longer_unless_a_time_out_is_set(
+    given: dict[str, Any], seconds: float
+) -> None:
+    assert load_settings(**given).timeout_in_force == seconds
 
 
 def test_what_the_caller_gives_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
