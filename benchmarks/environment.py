@@ -6,7 +6,7 @@ import gzip
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from aboutness_assets.pipeline.runs import create_partitions
+from aboutness_assets.pipeline.session import open_catalogue
 from aboutness_assets.settings import Settings, load_settings
 from aboutness_local.postgres import EmbeddedPostgres
 from aboutness_local.service_tables import create_operations_database, create_service_tables, forbid_ddl
@@ -96,9 +97,8 @@ class Environment:
                 connection.execute(sql.SQL("truncate {}").format(names))
 
     def range_keys(self) -> list[str]:
-        """The partition keys of the catalogue, 1,000 songs each, as sync_song_id_ranges lays them."""
-        log = logging.getLogger("benchmarks")
-        return asyncio.run(create_partitions(self.settings(), list, lambda keys: None, log))
+        """The partition keys of the catalogue, 1,000 songs each, as sync_song_id_ranges creates them."""
+        return asyncio.run(range_keys(self.settings()))
 
     def _given(self) -> dict[str, Any]:
         return {
@@ -108,6 +108,13 @@ class Environment:
             "openai_base_url": self.endpoint.base_url,
             "chat_model": CHAT_MODEL,
         }
+
+
+async def range_keys(settings: Settings, existing: Sequence[str] = ()) -> list[str]:
+    """The partition keys that a catalogue lacks beside those that exist."""
+    async with open_catalogue(settings) as catalogue:
+        log = logging.getLogger("benchmarks")
+        return await create_partitions(catalogue, lambda: existing, lambda keys: None, log)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ machine does falls on all of them alike. Half of the songs of every range have a
 from __future__ import annotations
 
 import asyncio
-import logging
 import statistics
 import sys
 import tempfile
@@ -19,20 +18,17 @@ from operator import truediv
 from pathlib import Path
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
-from aboutness_assets.database.operations.connection import Operations, open_operations
+from aboutness_assets.acceptance.evaluate import evaluate_criteria
 from aboutness_assets.database.operations.journal import KEEP_ENTRIES, trim
 from aboutness_assets.database.service import catalogue
-from aboutness_assets.database.service.connection import open_service
-from aboutness_assets.database.url import operations_conninfo
 from aboutness_assets.domain.id_ranges import SongIdRange
-from aboutness_assets.pipeline.runs import coverage_by_range, create_partitions, evaluate_criteria
+from aboutness_assets.pipeline.runs import coverage_by_range
+from aboutness_assets.pipeline.session import Session, open_catalogue, open_session
 from aboutness_assets.settings import Settings, load_settings
 from aboutness_local.postgres import EmbeddedPostgres
 from aboutness_local.service_tables import create_operations_database, create_service_tables
-from benchmarks.environment import real_songs
+from benchmarks.environment import range_keys, real_songs
 from benchmarks.result import Plot, Result, Table
 
 SIZES = (100_000, 1_000_000, 10_000_000)
@@ -56,8 +52,6 @@ OLD_STYLE_SONGS = 130
 
 FLAT = 0.15
 """How much more a range may cost in a larger catalogue than in the smallest (issue 4)."""
-
-LOG = logging.getLogger(__name__)
 
 # In the order of ids, as a catalogue grows.
 _SONGS = """
@@ -92,12 +86,11 @@ from (select now() - make_interval(secs => number / 100.0) as settled_at
 
 @dataclass(frozen=True)
 class Catalogue:
-    """One catalogue with its ranges. The journal in operations is full of settled entries."""
+    """One catalogue with its ranges. The journal of its session is full of settled entries."""
 
     songs: int
     settings: Settings
-    service: AsyncConnectionPool[AsyncConnection]
-    operations: Operations
+    session: Session
     keys: list[str]
 
     def key(self, place: str, turn: int) -> str:
@@ -185,15 +178,11 @@ async def _measure(settings: Mapping[int, Settings]) -> Result:
 
 
 async def _opened(stack: AsyncExitStack, songs: int, settings: Settings) -> Catalogue:
-    operations = await stack.enter_async_context(
-        open_operations(operations_conninfo(settings.operations_url()))
-    )
-    async with operations.connection() as connection:
+    session = await stack.enter_async_context(open_session(settings))
+    async with session.operations.connection() as connection:
         await connection.execute(_JOURNAL, {"entries": min(songs // settings.pack_size, KEEP_ENTRIES)})
         await connection.execute("vacuum analyze")
-    service = await stack.enter_async_context(open_service(settings.service_url(), 1))
-    keys = await create_partitions(settings, list, lambda keys: None, LOG)
-    return Catalogue(songs, settings, service, operations, keys)
+    return Catalogue(songs, settings, session, await range_keys(settings))
 
 
 async def _taking_turns(
@@ -218,40 +207,44 @@ async def _taking_turns(
 def _reading(place: str) -> Operation:
     async def read(of: Catalogue, turn: int) -> None:
         """As a run does: how many songs and rows there are, then the songs without a row."""
-        song_id_range = SongIdRange.from_key(of.key(place, turn), "integer")
-        async with of.service.connection() as connection:
-            await catalogue.range_counts(connection, of.settings.songs_query, song_id_range)
-        async for _ in catalogue.pages_without_row(of.service, of.settings.songs_query, song_id_range):
+        pool, songs_query = of.session.service_pool, of.session.songs_query
+        song_id_range = SongIdRange.from_key(of.key(place, turn), of.session.id_type)
+        async with pool.connection() as connection:
+            await catalogue.range_counts(connection, songs_query, song_id_range)
+        async for _ in catalogue.pages_without_row(pool, songs_query, song_id_range):
             pass
 
     return read
 
 
 async def _check_after_a_range(of: Catalogue, turn: int) -> None:
-    await evaluate_criteria(of.settings, [of.key("in the middle", turn)])
+    async with open_session(of.settings) as session:
+        await evaluate_criteria(session, [of.key("in the middle", turn)])
 
 
 async def _trim(of: Catalogue, turn: int) -> None:
     """The journal, as at the end of every run; nothing is too old and nothing too much."""
-    await trim(of.operations)
+    await trim(of.session.operations)
 
 
 async def _cover(of: Catalogue, turn: int) -> None:
     every = len(of.keys) // RANGES_A_COVERAGE
-    await coverage_by_range(of.settings, of.keys[turn % every :: every])
+    async with open_catalogue(of.settings) as opened:
+        await coverage_by_range(opened, of.keys[turn % every :: every])
 
 
 async def _lay(of: Catalogue, turn: int) -> None:
-    await create_partitions(of.settings, list, lambda keys: None, LOG)
+    await range_keys(of.settings)
 
 
 async def _lay_again(of: Catalogue, turn: int) -> None:
     """Nothing is new: as the sensor finds it every minute."""
-    await create_partitions(of.settings, lambda: of.keys, lambda keys: None, LOG)
+    await range_keys(of.settings, of.keys)
 
 
 async def _check_everything(of: Catalogue, turn: int) -> None:
-    await evaluate_criteria(of.settings)
+    async with open_session(of.settings) as session:
+        await evaluate_criteria(session)
 
 
 CHECKS = "checks after a range"

@@ -4,12 +4,22 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
-from aboutness_assets.pipeline.runs import Run, fill_ranges
-from aboutness_assets.settings import load_settings
+from aboutness_assets.pipeline.runs import fill_ranges
+from aboutness_assets.pipeline.session import open_session
+from aboutness_assets.settings import Settings, load_settings
+
+LOG = logging.getLogger("benchmarks.worker")
+LOG.disabled = True  # a line for each 429 would be measured too
+
+
+async def fill(settings: Settings, keys: Sequence[str]) -> None:
+    """Write a row for every song of the ranges that has none, in a session of its own."""
+    run_id = f"worker {os.getpid()} {keys[0]}"
+    async with open_session(settings) as session:
+        await fill_ranges(session, keys, run_id, LOG, lambda key, report: None)
+
 
 if __name__ == "__main__":
-    log = logging.getLogger("benchmarks.worker")
-    log.disabled = True  # a line for each 429 would be measured too
-    run = Run(run_id=f"worker {os.getpid()}", budget="benchmark")
-    asyncio.run(fill_ranges(load_settings(), sys.argv[1:], run, log, lambda key, report: None))
+    asyncio.run(fill(load_settings(), sys.argv[1:]))

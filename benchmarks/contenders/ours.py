@@ -1,29 +1,48 @@
-"""This project's own classes, stage by stage, with the journal and all checks.
+"""This project's own classes, stage by stage, with journal, ledger and all checks.
 
-chat: throttle, client, reading and checking of answers. journal: the entries of as many requests.
+chat: throttle, client, reading and checking of answers. journal: the entries of as many requests, in the
+ledger too, with their prices.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
-
-from aboutness_assets.provider.client import OpenAIClient, Vector, read_chat_body
+from dataclasses import dataclass
+from functools import partial
 
 from aboutness_assets.database.operations.connection import Operations, open_operations
+from aboutness_assets.database.operations.id_blocks import IdBlocks
 from aboutness_assets.database.operations.journal import Journal
+from aboutness_assets.database.operations.ledger import PostgresLedger
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.database.service.aboutness_table import Row, read_table
 from aboutness_assets.database.service.connection import open_service
-from aboutness_assets.database.url import operations_conninfo
+from aboutness_assets.database.url import operations_conninfo, service_conninfo
 from aboutness_assets.domain.chat import Usage
+from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Aboutness, RequestKind, Song
 from aboutness_assets.generation.generator import Answered, GeneratedPack, generate
 from aboutness_assets.generation.packs import Pack, packs_of
-from aboutness_assets.generation.prompt import PROMPT_HASH, chat_messages, estimated_tokens, response_format
+from aboutness_assets.generation.prompt import (
+    PROMPT_HASH,
+    chat_messages,
+    estimated_tokens,
+    max_completion_tokens,
+    response_format,
+)
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.limits.throttle import Throttle
-from aboutness_assets.money.prices import cost_usd
-from aboutness_assets.provider.embedder import Embedder, VectorForm
+from aboutness_assets.money.prices import chat_price, embedding_price
+from aboutness_assets.money.tariff import Tariff
+from aboutness_assets.provider.attempts import Loss
+from aboutness_assets.provider.capabilities import Capabilities
+from aboutness_assets.provider.chat import ChatClient, ChatOptions
+from aboutness_assets.provider.embedder import Embedder
+from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.sender import Sender
+from aboutness_assets.provider.services import Service, chat_service, embedding_service
+from aboutness_assets.provider.transport import Endpoint, Transport
+from aboutness_assets.provider.wire import Vector
 from benchmarks.contenders.job import (
     CHAT_AT_ONCE,
     EMBEDDINGS_AT_ONCE,
@@ -42,28 +61,55 @@ LOG = logging.getLogger(__name__)
 PACKS_SETTLED_AT_ONCE = ROWS_A_TRANSACTION // PACK_SIZE
 
 
+@dataclass(slots=True)
+class Attempt:
+    """The one HTTP request of a call, as the sender tells of it (provider.attempts.Attempts)."""
+
+    body_bytes: int = 0
+    limit: int | None = None
+    answer: bytes = b""
+    usage: Usage | None = None
+
+    async def sending(self, *, body_bytes: int, max_completion_tokens: int | None) -> None:
+        """A request is about to leave."""
+        self.body_bytes, self.limit = body_bytes, max_completion_tokens
+
+    async def answered(self, body: bytes, usage: Usage | None, service_tier: str | None) -> None:
+        """Its answer came."""
+        self.answer, self.usage = body, usage
+
+    async def lost(self, loss: Loss) -> None:
+        """It brought no answer: the endpoint answers all of them."""
+        raise AssertionError(loss)
+
+
 def run(job: Job, songs: list[CatalogueSong], meter: Meter) -> None:
-    """Generate, keep the journal, embed and insert, one after the other."""
+    """Generate, keep journal and ledger, embed and insert, one after the other."""
     asyncio.run(_run(job, [Song(*song) for song in songs], meter))
 
 
 async def _run(job: Job, songs: list[Song], meter: Meter) -> None:
     async with (
-        open_service(job.service_url, EMBEDDINGS_AT_ONCE) as pool,
+        open_service(service_conninfo(job.service_url), EMBEDDINGS_AT_ONCE) as pool,
         open_operations(operations_conninfo(job.operations_url)) as operations,
-        _client(job, operations) as client,
+        Transport(Endpoint("benchmark", job.base_url, 120)) as transport,
     ):
-        bodies: dict[Pack, bytes] = {}
+        sender = partial(_sender, transport, operations)
+        chat = ChatClient(
+            sender(chat_service(job.chat_model), CHAT_AT_ONCE), Capabilities(LOG), ChatOptions("none"), LOG
+        )
+        attempts: dict[Pack, Attempt] = {}
         with meter.stage("chat"):
             packs = packs_of(songs, PACK_SIZE)
             breaker = CircuitBreaker(5, 0.5, 50)
-            generated = await asyncio.gather(*(_generate(client, breaker, pack, bodies) for pack in packs))
+            generated = await asyncio.gather(*(_generate(chat, breaker, pack, attempts) for pack in packs))
         with meter.stage("journal"):
-            await _keep_journal(job, operations, bodies)
+            await _keep_journal(job, operations, attempts)
         async with pool.connection() as connection:
             table = await read_table(connection)
-        embedder = Embedder(client, VectorForm(table.dimension))
-        await embedder.check()
+        embedding = EmbeddingClient(sender(embedding_service(job.embedding_model), EMBEDDINGS_AT_ONCE))
+        embedder = Embedder(embedding, table.dimension)
+        await embedder.check(Attempt())
         with meter.stage("embedding"):
             written = [text for pack in generated for text in pack.written]
             vectors = await _embed(embedder, written)
@@ -76,65 +122,59 @@ async def _run(job: Job, songs: list[Song], meter: Meter) -> None:
                 await table.insert(pool, rows[at : at + ROWS_A_TRANSACTION], LOG)
 
 
-def _client(job: Job, operations: Operations) -> OpenAIClient:
-    def throttle(kind: str, at_once: int) -> Throttle:
-        limit = PostgresLimitStore(
-            operations,
-            f"benchmark {kind}",
-            requests_per_minute=REQUESTS_PER_MINUTE,
-            tokens_per_minute=TOKENS_PER_MINUTE,
-        )
-        return Throttle(limit, max_in_flight=at_once)
-
-    return OpenAIClient(
-        api_key="benchmark",
-        base_url=job.base_url,
-        chat_model=job.chat_model,
-        reasoning_effort="none",
-        embedding_model=job.embedding_model,
-        request_timeout_seconds=120,
-        chat_throttle=throttle("chat", CHAT_AT_ONCE),
-        embedding_throttle=throttle("embedding", EMBEDDINGS_AT_ONCE),
-        log=LOG,
+def _sender(transport: Transport, operations: Operations, service: Service, at_once: int) -> Sender:
+    store = PostgresLimitStore(
+        operations,
+        f"benchmark {service.kind}",
+        requests_per_minute=REQUESTS_PER_MINUTE,
+        tokens_per_minute=TOKENS_PER_MINUTE,
     )
+    return Sender(service, transport, Throttle(store, max_in_flight=at_once), LOG)
 
 
 async def _generate(
-    client: OpenAIClient, breaker: CircuitBreaker, pack: Pack, bodies: dict[Pack, bytes]
+    client: ChatClient, breaker: CircuitBreaker, pack: Pack, attempts: dict[Pack, Attempt]
 ) -> GeneratedPack:
     async def ask(pack: Pack, kind: RequestKind) -> Answered:
-        body = bodies[pack] = await client.chat(
-            chat_messages(pack), response_format(pack), estimated_tokens(pack)
+        attempt = attempts[pack] = Attempt()
+        answer = await client.chat(
+            chat_messages(pack),
+            response_format(pack),
+            max_completion_tokens(pack),
+            estimated_tokens(pack),
+            attempt,
         )
-        return Answered(0, read_chat_body(body))
+        return Answered(0, answer)
 
     return await generate(pack, ask, breaker)
 
 
-async def _keep_journal(job: Job, operations: Operations, bodies: dict[Pack, bytes]) -> None:
-    journal = Journal(
-        operations,
-        table_id="benchmark",
-        budget="benchmark",
-        run_id="benchmark",
-        range_key="benchmark",
-        integer_ids=True,
-        max_usd=None,
+async def _keep_journal(job: Job, operations: Operations, attempts: dict[Pack, Attempt]) -> None:
+    run = RangeRun("benchmark", "benchmark", "benchmark", "benchmark")
+    ledger = PostgresLedger(operations, run, IdBlocks(operations, "attempt"), max_usd=None)
+    journal = Journal(operations, run, "integer", ledger, IdBlocks(operations, "chat_request"))
+    tariff = Tariff(
+        chat_price(job.chat_model, None), embedding_price(job.embedding_model, None), tier="standard"
     )
     slots = asyncio.Semaphore(CHAT_AT_ONCE)
 
-    async def keep(pack: Pack, body: bytes) -> int:
-        prompt_tokens, completion_tokens = estimated_tokens(pack)
-        usage = Usage(prompt_tokens, 0, completion_tokens)
-        usd = cost_usd(job.chat_model, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+    async def keep(pack: Pack, attempt: Attempt) -> int:
         async with slots:
-            request_id = await journal.intend(
-                pack.songs, "pack", model=job.chat_model, prompt_hash=PROMPT_HASH, max_usd_estimate=usd
+            charge = tariff.chat_charge(
+                job.chat_model,
+                body_bytes=attempt.body_bytes,
+                max_completion_tokens=attempt.limit or max_completion_tokens(pack),
             )
-            await journal.answered(request_id, body, usage, usd, usd_to_come=usd)
-        return request_id
+            promised = tariff.promised_usd(len(pack.songs))
+            intent = await journal.intend(
+                pack.songs, "pack", charge, prompt_hash=PROMPT_HASH, promised_usd=promised
+            )
+            assert intent is not None, "There is no cap that could forbid it."
+            outcome = tariff.outcome(charge, attempt.usage, None)
+            await journal.answered(intent.request_id, intent.attempt_id, attempt.answer, outcome)
+        return intent.request_id
 
-    request_ids = await asyncio.gather(*(keep(pack, body) for pack, body in bodies.items()))
+    request_ids = await asyncio.gather(*(keep(pack, attempt) for pack, attempt in attempts.items()))
     for at in range(0, len(request_ids), PACKS_SETTLED_AT_ONCE):
         await journal.settle(request_ids[at : at + PACKS_SETTLED_AT_ONCE])
 
@@ -142,7 +182,8 @@ async def _keep_journal(job: Job, operations: Operations, bodies: dict[Pack, byt
 async def _embed(embedder: Embedder, written: Sequence[tuple[Song, Aboutness]]) -> list[Vector]:
     texts = [text for _, about in written for text in (about.emotions_text, about.moments_text)]
     requests = [texts[at : at + TEXTS_A_REQUEST] for at in range(0, len(texts), TEXTS_A_REQUEST)]
-    vectors = [vector for of in await asyncio.gather(*map(embedder.embed, requests)) for vector in of]
+    answers = await asyncio.gather(*(embedder.embed(request, Attempt()) for request in requests))
+    vectors = [vector for of in answers for vector in of]
     found = [vector for vector in vectors if vector is not None]
     assert len(found) == len(vectors), "The endpoint left texts without a vector."
     return found

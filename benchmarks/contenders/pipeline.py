@@ -1,16 +1,12 @@
 """This project's whole pipeline over ranges, as a run does it: everything overlaps, the journal included."""
 
 import asyncio
-import logging
-import os
 
-from aboutness_assets.pipeline.runs import Run, fill_ranges
 from aboutness_assets.settings import load_settings
 from benchmarks.contenders.job import REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE, CatalogueSong, Job, Meter
+from benchmarks.worker import fill
 
 RANGE_SIZE = 1000
-
-LOG = logging.getLogger(__name__)
 
 
 def run(job: Job, songs: list[CatalogueSong], meter: Meter) -> None:
@@ -27,6 +23,5 @@ def run(job: Job, songs: list[CatalogueSong], meter: Meter) -> None:
     )
     cells = sorted({(song_id - 1) // RANGE_SIZE for song_id, _, _ in songs})
     keys = [f"{cell * RANGE_SIZE + 1:09}-{(cell + 1) * RANGE_SIZE:09}" for cell in cells]
-    who = Run(run_id=f"{os.getpid()} {keys[0]}", budget="benchmark")
     with meter.stage("pipeline"):
-        asyncio.run(fill_ranges(settings, keys, who, LOG, lambda key, report: None))
+        asyncio.run(fill(settings, keys))

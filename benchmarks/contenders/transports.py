@@ -13,7 +13,7 @@ import httpx2
 import openai
 import orjson
 
-from aboutness_assets.provider.client import read_chat_body, read_embeddings_body
+from aboutness_assets.provider.wire import read_chat_body, read_embeddings_body
 from benchmarks.contenders.job import PACK_SIZE, CatalogueSong, Job, Meter
 
 PARSED, RAW, POST, SESSION = "parsed", "raw response", "client.post", "no client"
