@@ -110,12 +110,15 @@ class Journal:
         """
 
         async def record(connection: AsyncConnection) -> Spending:
-            await connection.execute(
-                "update aboutness_ops.chat_request set answered_at = clock_timestamp(), answer = %s"
-                " where request_id = %s and answered_at is null",
-                [answer, request_id],
+            return await close_attempt(
+                connection,
+                attempt_id,
+                outcome,
+                first="with kept as (update aboutness_ops.chat_request"
+                " set answered_at = clock_timestamp(), answer = %s"
+                " where request_id = %s and answered_at is null) ",
+                first_parameters=[answer, request_id],
             )
-            return await close_attempt(connection, attempt_id, outcome)
 
         return await self._operations.write(record)
 

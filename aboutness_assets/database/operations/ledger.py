@@ -6,7 +6,7 @@ The arithmetic is that of the functions in migrations/0005_ledger.sql, under the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
@@ -101,8 +101,19 @@ class PostgresLedger:
         ]
 
 
-async def close_attempt(connection: AsyncConnection, attempt_id: int, outcome: Outcome) -> Spending:
-    """Close an attempt in the transaction of this connection; returns the sums of its budget."""
+async def close_attempt(
+    connection: AsyncConnection,
+    attempt_id: int,
+    outcome: Outcome,
+    *,
+    first: LiteralString = "",
+    first_parameters: Sequence[object] = (),
+) -> Spending:
+    """Close an attempt in the transaction of this connection; returns the sums of its budget.
+
+    first: a clause ``with … as (…)`` that writes something else in the same statement: every statement costs
+    a request about 0.1 ms of CPU.
+    """
     usage = outcome.usage
     tokens = (
         [None] * 4
@@ -111,9 +122,9 @@ async def close_attempt(connection: AsyncConnection, attempt_id: int, outcome: O
     )
     cursor = connection.cursor(row_factory=class_row(Spending))
     await cursor.execute(
-        "select billed_usd::float8, uncertain_usd::float8, reserved_usd::float8"
+        first + "select billed_usd::float8, uncertain_usd::float8, reserved_usd::float8"
         " from aboutness_ops.close_attempt(%s, %s, %s, %s, %s, %s, %s, %s::numeric)",
-        [attempt_id, outcome.state, outcome.tier, *tokens, outcome.usd],
+        [*first_parameters, attempt_id, outcome.state, outcome.tier, *tokens, outcome.usd],
     )
     spending = await cursor.fetchone()
     assert spending is not None
