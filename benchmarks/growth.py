@@ -75,9 +75,9 @@ from songs where song_id %% 2 = 0 order by song_id
 
 _JOURNAL = """
 insert into aboutness_ops.chat_request
-    (service, budget, run_id, range_key, kind, song_ids, songs, model, prompt_hash,
+    (table_id, budget, run_id, range_key, kind, song_ids, songs, model, prompt_hash,
      answered_at, answer, settled_at, outcome)
-select 'service', 'backfill', 'run', 'range', 'batch', array['1', '2'], '[]', 'gpt-6-luna', 'hash',
+select 'table', 'backfill', 'run', 'range', 'pack', array['1', '2'], '[]', 'gpt-6-luna', 'hash',
        settled_at, 'answer', settled_at, 'used'
 from (select now() - make_interval(secs => number / 100.0) as settled_at
       from generate_series(1, %(entries)s::integer) as number) as settled
