@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from aboutness_assets.database.operations.connection import Operations
 from aboutness_assets.database.operations.id_blocks import IdBlocks
-from aboutness_assets.database.operations.ledger import PostgresLedger, close_attempt
+from aboutness_assets.database.operations.ledger import PostgresLedger, closing_parameters
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import IdType, RequestKind, Song, song_id_of
 from aboutness_assets.money.ledger import Charge, Outcome, Spending
@@ -110,15 +111,15 @@ class Journal:
         """
 
         async def record(connection: AsyncConnection) -> Spending:
-            return await close_attempt(
-                connection,
-                attempt_id,
-                outcome,
-                first="with kept as (update aboutness_ops.chat_request"
-                " set answered_at = clock_timestamp(), answer = %s"
-                " where request_id = %s and answered_at is null) ",
-                first_parameters=[answer, request_id],
+            cursor = connection.cursor(row_factory=class_row(Spending))
+            await cursor.execute(
+                "select billed_usd::float8, uncertain_usd::float8, reserved_usd::float8"
+                " from aboutness_ops.keep_answer(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::numeric)",
+                [request_id, answer, *closing_parameters(attempt_id, outcome)],
             )
+            spending = await cursor.fetchone()
+            assert spending is not None
+            return spending
 
         return await self._operations.write(record)
 

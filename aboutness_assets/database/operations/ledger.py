@@ -6,7 +6,7 @@ The arithmetic is that of the functions in migrations/0005_ledger.sql, under the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, LiteralString
+from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
@@ -52,7 +52,15 @@ class PostgresLedger:
         """See ``money.ledger.Ledger``. Goes on when its caller is cancelled."""
 
         async def record(connection: AsyncConnection) -> Spending:
-            return await close_attempt(connection, attempt_id, outcome)
+            cursor = connection.cursor(row_factory=class_row(Spending))
+            await cursor.execute(
+                "select billed_usd::float8, uncertain_usd::float8, reserved_usd::float8"
+                " from aboutness_ops.close_attempt(%s, %s, %s, %s, %s, %s, %s, %s::numeric)",
+                closing_parameters(attempt_id, outcome),
+            )
+            spending = await cursor.fetchone()
+            assert spending is not None
+            return spending
 
         return await self._operations.write(record)
 
@@ -101,34 +109,15 @@ class PostgresLedger:
         ]
 
 
-async def close_attempt(
-    connection: AsyncConnection,
-    attempt_id: int,
-    outcome: Outcome,
-    *,
-    first: LiteralString = "",
-    first_parameters: Sequence[object] = (),
-) -> Spending:
-    """Close an attempt in the transaction of this connection; returns the sums of its budget.
-
-    first: a clause ``with … as (…)`` that writes something else in the same statement: every statement costs
-    a request about 0.1 ms of CPU.
-    """
+def closing_parameters(attempt_id: int, outcome: Outcome) -> list[Any]:
+    """Parameters of close_attempt."""
     usage = outcome.usage
     tokens = (
         [None] * 4
         if usage is None
         else [usage.prompt_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.completion_tokens]
     )
-    cursor = connection.cursor(row_factory=class_row(Spending))
-    await cursor.execute(
-        first + "select billed_usd::float8, uncertain_usd::float8, reserved_usd::float8"
-        " from aboutness_ops.close_attempt(%s, %s, %s, %s, %s, %s, %s, %s::numeric)",
-        [*first_parameters, attempt_id, outcome.state, outcome.tier, *tokens, outcome.usd],
-    )
-    spending = await cursor.fetchone()
-    assert spending is not None
-    return spending
+    return [attempt_id, outcome.state, outcome.tier, *tokens, outcome.usd]
 
 
 async def budget_spending(operations: Operations, table_id: str, budget: str) -> Spending:

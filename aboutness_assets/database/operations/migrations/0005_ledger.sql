@@ -157,6 +157,20 @@ begin
   end if;
 end $$;
 
+-- Keeps the answer of a chat request and closes its attempt.
+create function aboutness_ops.keep_answer(
+  p_request_id bigint, p_answer bytea, p_attempt_id bigint, p_state text, p_tier text, p_prompt_tokens integer,
+  p_cached_tokens integer, p_cache_write_tokens integer, p_completion_tokens integer, p_usd numeric,
+  out billed_usd numeric, out uncertain_usd numeric, out reserved_usd numeric
+) language plpgsql as $$
+begin
+  update aboutness_ops.chat_request set answered_at = clock_timestamp(), answer = p_answer
+  where request_id = p_request_id and answered_at is null;
+  select c.billed_usd, c.uncertain_usd, c.reserved_usd into billed_usd, uncertain_usd, reserved_usd
+  from aboutness_ops.close_attempt(p_attempt_id, p_state, p_tier, p_prompt_tokens, p_cached_tokens,
+                                   p_cache_write_tokens, p_completion_tokens, p_usd) c;
+end $$;
+
 -- Closes the attempts of a range that a dead run left in flight as uncertain, and gives those that this run
 -- found: for the holder of the range's lock alone.
 create function aboutness_ops.orphaned_attempts(p_table_id text, p_range_key text, p_run_id text)
