@@ -15,8 +15,9 @@ from aboutness_assets.database.operations.id_blocks import IdBlocks
 from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.database.operations.ledger import PostgresLedger
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
-from aboutness_assets.database.service.aboutness_table import Row, read_table
+from aboutness_assets.database.service.aboutness_table import Row
 from aboutness_assets.database.service.connection import open_service
+from aboutness_assets.database.service.table_schema import read_table
 from aboutness_assets.database.url import operations_conninfo, service_conninfo
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.range_run import RangeRun
