@@ -13,6 +13,7 @@ from aboutness_assets.orchestration.jobs import (
     song_aboutness_backfill,
     sync_song_id_ranges,
 )
+from aboutness_assets.orchestration.preflight import aboutness_preflight
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
 
@@ -25,6 +26,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
         jobs=[
             sync_song_id_ranges,
             song_aboutness_backfill,
+            aboutness_preflight,
             aboutness_smoke,
             aboutness_checks,
             replay_failed_songs,

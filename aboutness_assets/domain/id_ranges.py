@@ -43,6 +43,11 @@ class SongIdRange:
     lower: SongId | None
     upper: SongId | None
 
+    @classmethod
+    def of_every_id(cls, id_type: IdType) -> "SongIdRange":
+        """The range in which every possible id lies."""
+        return cls(id_type, SMALLEST_ID, LARGEST_ID) if id_type == "integer" else cls(id_type, None, None)
+
     @property
     def key(self) -> str:
         """The partition key: ``000000001-000001000``, or ``lower:upper`` with an open end left empty."""

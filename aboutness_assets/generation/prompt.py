@@ -9,6 +9,7 @@ import json
 from functools import cache
 from typing import Any
 
+from aboutness_assets.domain.songs import Song
 from aboutness_assets.domain.tokens import estimate_tokens
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.song_fields import clean_song_field
@@ -154,3 +155,18 @@ def estimated_tokens(pack: Pack) -> tuple[int, int]:
     prompt = _SYSTEM_TOKENS + songs + _schema_tokens(tuple(pack.keyed()))
     completion = sum(_TOKENS_PER_SONG + estimate_tokens(sent_title(song.title)) for song in pack.songs)
     return prompt, completion
+
+
+def request_texts(songs: int) -> list[str]:
+    """Return all that a request for so many songs without titles and artists sends: messages, then schema."""
+    pack = Pack((Song(0, "", ""),) * songs)
+    return [*(message["content"] for message in chat_messages(pack)), _compact_json(response_format(pack))]
+
+
+ANSWER_ENTRY = (
+    _compact_json(
+        {"1": {name: "high" if "enum" in form else "x" for name, form in _ENTRY_PROPERTIES.items()}}
+    )[1:-1]
+    + ","
+)
+"""A song's part of an answer, its title and texts the letter x."""

@@ -13,6 +13,7 @@ from aboutness_assets.database.service.songs_query import id_type_of
 from aboutness_assets.domain.errors import FatalError, first_error
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.songs import Song
+from aboutness_assets.pipeline.estimating import log_estimate
 from aboutness_assets.pipeline.filling import Filling
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.run_budget import CapReached
@@ -79,6 +80,7 @@ async def fill_ranges(
         session.exclusively(list(ranges), log),
         session.filling(log, ranges=len(ranges)) as filling,
     ):
+        await log_estimate(session, log)
         try:
             async with asyncio.TaskGroup() as group:
                 for key, song_id_range in ranges.items():
@@ -99,6 +101,7 @@ async def fill_first_songs(
     Raises SettingsError, or FatalError when no song can survive.
     """
     async with session.exclusively(None, log), session.filling(log) as filling:
+        await log_estimate(session, log)
         async with session.service_pool.connection() as connection:
             songs = await songs_of.songs_without_row(connection, session.songs_query, session.id_type, number)
         return songs, await _fill_chosen(session, filling, "smoke", run_id, songs)

@@ -33,11 +33,13 @@ from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.limits.store import rate_limit_name
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.money import prices
+from aboutness_assets.money.estimate import RateLimits
 from aboutness_assets.money.tariff import Tariff
 from aboutness_assets.pipeline.filling import Databases, Filling, Money, Provider
 from aboutness_assets.pipeline.progress import Progress
 from aboutness_assets.pipeline.range_pipeline import Shared
 from aboutness_assets.pipeline.run_budget import RunBudget
+from aboutness_assets.pipeline.terms import Terms
 from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
 from aboutness_assets.provider.capabilities import Capabilities
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
@@ -87,6 +89,10 @@ class Session:
         """The failed songs of the table, as this run sees and records them."""
         return FailedSongs(self.operations, run, quarantine_after=self._settings.quarantine_after)
 
+    async def terms(self) -> Terms:
+        """What this run pays, and how fast it may be. Raises SettingsError."""
+        return await read_terms(self._settings)
+
     def exclusively(
         self, range_keys: Sequence[str] | None, log: logging.Logger
     ) -> AbstractAsyncContextManager[None]:
@@ -102,8 +108,7 @@ class Session:
         Raises SettingsError where a setting is missing or malformed.
         """
         settings, tuning = self._settings, self.tuning
-        api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-        transport = Transport(Endpoint(api_key, settings.openai_base_url, settings.timeout_in_force))
+        transport = _transport(settings)
         chat, embedding = (
             Sender(service, transport, self._throttle(service, transport), log, tuning.retries)
             for service in (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
@@ -156,7 +161,7 @@ class Session:
         is_chat = service.kind == "chat"
         store = PostgresLimitStore(
             self.operations,
-            rate_limit_name(service.kind, transport.base_url, service.model, transport.api_key),
+            _limit_name(service, transport),
             requests_per_minute=settings.requests_per_minute if is_chat else 0,
             tokens_per_minute=settings.tokens_per_minute if is_chat else 0,
             waits=settings.rate_limit_waits,
@@ -184,30 +189,94 @@ class Catalogue:
 
 @asynccontextmanager
 async def open_session(settings: Settings, tuning: Tuning = DEFAULT_TUNING) -> AsyncIterator[Session]:
-    """Open both databases and compare them with the contract; record the old-style rows once.
+    """As open_unrecorded, for runs that write or judge rows: the old-style rows are recorded once.
 
     Raises SettingsError, or FatalError where a database cannot be used or fails during the run.
     """
-    service_url = service_conninfo(settings.service_url())
-    operations_url = operations_conninfo(settings.operations_url())
+    async with open_unrecorded(settings, tuning) as session:
+        pool, operations, table = session.service_pool, session.operations, session.table
+        async with pool.connection() as connection, operations.connection() as own:
+            rows = OldStyleRows(connection, table.id_type)
+            columns = await rows.columns()
+            await OldStyleBaseline(own, table.table_id, settings.rollout_at).record(
+                columns, rows.digests_before(columns, settings.rollout_at)
+            )
+        yield session
+
+
+@asynccontextmanager
+async def open_unrecorded(settings: Settings, tuning: Tuning = DEFAULT_TUNING) -> AsyncIterator[Session]:
+    """Open both databases and compare them with the contract; nothing is written but our own schema.
+
+    Raises SettingsError, or FatalError where a database cannot be used or fails during the run.
+    """
     with database_errors_as_sentences(
         "A database failed during the run",
         "What was written stays and what was paid for is kept; run it again when it is fixed.",
     ):
         async with (
-            open_service(service_url, tuning.service_connections) as pool,
-            open_operations(operations_url, retry_seconds=tuning.operations_retry_seconds) as operations,
+            open_service_pool(settings, tuning) as pool,
+            open_own_database(settings, tuning) as operations,
         ):
-            async with pool.connection() as connection:
-                table = await read_table(connection, tuning.insert_retry)
-                _require_one_id_type(await id_type_of(connection, settings.songs_query), table.id_type)
-            async with pool.connection() as connection, operations.connection() as own:
-                rows = OldStyleRows(connection, table.id_type)
-                columns = await rows.columns()
-                await OldStyleBaseline(own, table.table_id, settings.rollout_at).record(
-                    columns, rows.digests_before(columns, settings.rollout_at)
-                )
+            table = await read_aboutness_table(pool, tuning)
+            await songs_id_type(pool, settings, table)
             yield Session(pool, operations, table, tuning, settings)
+
+
+def open_service_pool(
+    settings: Settings, tuning: Tuning = DEFAULT_TUNING
+) -> AbstractAsyncContextManager[ServicePool]:
+    """The service's Postgres. Raises SettingsError; entering it raises FatalError."""
+    return open_service(service_conninfo(settings.service_url()), tuning.service_connections)
+
+
+def open_own_database(
+    settings: Settings, tuning: Tuning = DEFAULT_TUNING
+) -> AbstractAsyncContextManager[Operations]:
+    """Our own Postgres, its schema up to date. Raises SettingsError; entering it raises FatalError."""
+    return open_operations(
+        operations_conninfo(settings.operations_url()), retry_seconds=tuning.operations_retry_seconds
+    )
+
+
+async def read_aboutness_table(pool: ServicePool, tuning: Tuning = DEFAULT_TUNING) -> AboutnessTable:
+    """song_aboutness as it is. Raises FatalError where it, or a right on it, is not as agreed."""
+    async with pool.connection() as connection:
+        return await read_table(connection, tuning.insert_retry)
+
+
+async def songs_id_type(pool: ServicePool, settings: Settings, table: AboutnessTable) -> IdType:
+    """What the ids of songs and table are.
+
+    Raises FatalError where the songs cannot be read, or have ids of another type than the table.
+    """
+    async with pool.connection() as connection:
+        of_songs = await id_type_of(connection, settings.songs_query)
+    if of_songs != table.id_type:
+        raise FatalError(
+            f"The songs' ids are {of_songs}, those of song_aboutness {table.id_type}. "
+            "Cast song_id in ABOUTNESS_SONGS_QUERY to the type that song_aboutness has."
+        )
+    return of_songs
+
+
+async def read_terms(settings: Settings) -> Terms:
+    """What a run pays, and how fast it may be; nothing is sent.
+
+    Raises SettingsError where the key, the base URL or a price is missing or malformed.
+    """
+    async with _transport(settings) as transport:
+        return Terms(
+            transport.host,
+            settings.chat_model,
+            settings.embedding_model,
+            _tariff(settings, transport.base_url),
+            settings.budget,
+            settings.max_usd,
+            settings.range_size,
+            RateLimits(settings.requests_per_minute, settings.tokens_per_minute),
+            _limit_name(chat_service(settings.chat_model), transport),
+        )
 
 
 @asynccontextmanager
@@ -220,6 +289,15 @@ async def open_catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
     ):
         async with open_service(service_url, 1) as pool, pool.connection() as connection:
             yield Catalogue(connection, settings.songs_query, settings.range_size, operations_url)
+
+
+def _transport(settings: Settings) -> Transport:
+    api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    return Transport(Endpoint(api_key, settings.openai_base_url, settings.timeout_in_force))
+
+
+def _limit_name(service: Service, transport: Transport) -> str:
+    return rate_limit_name(service.kind, transport.base_url, service.model, transport.api_key)
 
 
 def _tariff(settings: Settings, base_url: str) -> Tariff:
@@ -240,11 +318,3 @@ def _service_tier(settings: Settings, base_url: str) -> str:
     if settings.tier == "standard":
         return "default" if (urlsplit(base_url).hostname or "").endswith("api.openai.com") else ""
     return settings.tier
-
-
-def _require_one_id_type(of_songs: IdType, of_table: IdType) -> None:
-    if of_songs != of_table:
-        raise FatalError(
-            f"The songs' ids are {of_songs}, those of song_aboutness {of_table}. "
-            "Cast song_id in ABOUTNESS_SONGS_QUERY to the type that song_aboutness has."
-        )

@@ -108,3 +108,17 @@ def _document(observation: Observation) -> dict[str, float | None]:
         "tokens_remaining": observation.token_quota.remaining,
         "tokens_reset": observation.token_quota.reset,
     }
+
+
+async def seen_limits(operations: Operations, name: str) -> tuple[int, int]:
+    """The requests and the tokens per minute that the provider's headers last stated; 0: not known."""
+
+    async def select(connection: AsyncConnection) -> tuple[int, int]:
+        cursor = await connection.execute(
+            "select coalesce(request_limit, 0)::bigint, coalesce(token_limit, 0)::bigint"
+            " from aboutness_ops.rate_limit where name = %s",
+            [name],
+        )
+        return await cursor.fetchone() or (0, 0)
+
+    return await operations.query(select)
