@@ -163,6 +163,14 @@ class Throttle:
         self._reserved.clear()
         return pause, asked if asked != wait else None
 
+    async def report(self) -> None:
+        """Tells the store what the latest answers said: after a run's last ones nothing is reserved.
+
+        Raises FatalError when the store stays unreachable.
+        """
+        if self._answered:
+            await self._ask_store(0, 0)
+
     async def _take_lease(self) -> None:
         """Reserves for those who wait, as many as may be sent within LEASE_SECONDS."""
         rate = self._requests_per_second()

@@ -61,4 +61,4 @@ def _duration(minutes: float) -> str:
 def _basis(estimate: Estimate, counted_by: str) -> str:
     if estimate.billed_requests:
         return f"what {estimate.billed_requests} requests with this prompt and model were billed"
-    return f"the words of the requests ({counted_by}); a smoke run makes it precise"
+    return f"the words of the requests (tokens counted by {counted_by}); a smoke run makes it precise"

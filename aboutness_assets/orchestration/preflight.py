@@ -1,8 +1,5 @@
 """The preflight: whether a backfill could start, and what it will take, before anything is paid for."""
 
-from __future__ import annotations
-
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TypeVar
@@ -36,9 +33,8 @@ T = TypeVar("T")
 class _Checklist:
     """The lines of the table so far."""
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self) -> None:
         self.lines: list[PreflightLine] = []
-        self._log = log
 
     async def check(
         self, name: str, look: Callable[[], Awaitable[T]], lines_of: Callable[[T], Sequence[PreflightLine]]
@@ -48,16 +44,15 @@ class _Checklist:
             with database_errors_as_sentences("It cannot be read", "Nothing was written."):
                 found = await look()
         except AboutnessError as error:
-            self._log.debug("What led to the failed check:", exc_info=error)
             self.lines.append(PreflightLine(name, str(error), passed=False))
             return None
         self.lines += lines_of(found)
         return found
 
 
-async def evaluate_preflight(settings: Settings, log: logging.Logger) -> list[PreflightLine]:
+async def evaluate_preflight(settings: Settings) -> list[PreflightLine]:
     """Look at everything that a backfill needs; writes nothing and sends the provider nothing."""
-    checklist = _Checklist(log)
+    checklist = _Checklist()
     async with AsyncExitStack() as stack:
         pool = await checklist.check(
             "DATABASE_URL",
@@ -104,7 +99,7 @@ async def evaluate_preflight(settings: Settings, log: logging.Logger) -> list[Pr
 @dg.op
 def look_before_backfill(context: dg.OpExecutionContext, settings: SettingsResource) -> None:
     """Check what a backfill needs and estimate what it takes. Writes nothing; sends the provider nothing."""
-    lines = run_until_interrupted(evaluate_preflight(settings.load(), context.log), context.log)
+    lines = run_until_interrupted(evaluate_preflight(settings.load()), context.log)
     context.log.info("Preflight\n%s", preflight_table(lines))
     failed = [line.name for line in lines if line.passed is False]
     if failed:

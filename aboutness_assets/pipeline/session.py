@@ -109,9 +109,11 @@ class Session:
         """
         settings, tuning = self._settings, self.tuning
         transport = _transport(settings)
+        services = (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
+        throttles = [self._throttle(service, transport) for service in services]
         chat, embedding = (
-            Sender(service, transport, self._throttle(service, transport), log, tuning.retries)
-            for service in (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
+            Sender(service, transport, throttle, log, tuning.retries)
+            for service, throttle in zip(services, throttles, strict=True)
         )
         run = self.range_run()
         spent = await budget_spending(self.operations, run.table_id, run.budget)
@@ -146,6 +148,8 @@ class Session:
         try:
             async with transport, progress.logged():
                 yield filling
+            for throttle in throttles:
+                await throttle.report()
         finally:
             if chat.tier_refusals:
                 log.info(

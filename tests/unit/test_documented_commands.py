@@ -38,6 +38,10 @@ COVERED = {
     r"dagster dev": ("aboutness_local/demo.py", '"dagster", "dev"'),
     r"dagster-webserver --read-only .*": (ACCESS, "dagster-webserver --read-only"),
     r"dagster job execute .* -j aboutness_smoke": (JOBS, '"aboutness_smoke"'),
+    r"dagster job execute .* -j aboutness_preflight": (
+        "tests/acceptance/test_preflight_command.py",
+        '"aboutness_preflight"',
+    ),
     r"dagster job execute .* -j sync_song_id_ranges": (JOBS, '"sync_song_id_ranges"'),
     r"dagster job execute .* -j song_aboutness_backfill --tags .*": (JOBS, '"song_aboutness_backfill"'),
     r"dagster job execute .* -j aboutness_checks": (JOBS, '"aboutness_checks"'),

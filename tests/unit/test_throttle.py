@@ -288,3 +288,16 @@ def test_a_cancelled_reservation_lets_the_next_one_go() -> None:
         assert (await release_times(throttle, 1))[0] == pytest.approx(499, abs=0.1)
 
     with_one(test)
+
+
+def test_a_run_that_ends_tells_what_its_last_answers_said() -> None:
+    async def test(throttles: list[Throttle]) -> None:
+        ended, next_one = throttles
+        reservation = await ended.reserve(100)
+        ended.observe(
+            {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "599"}, reservation
+        )
+        await ended.report()
+        assert (await release_times(next_one, 610))[-1] == pytest.approx(60, abs=0.5)
+
+    with_many(2, test)
