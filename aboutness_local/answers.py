@@ -1,20 +1,18 @@
 """Honest answers: what a chat or embedding request asks for, and the body that answers it. No HTTP here."""
 
 import json
-import math
 import time
 import uuid
 from typing import Any
 
 from aboutness_local import writer
 from aboutness_local.exchange import ApiError, Exchange, ServiceTier, Usage, encoded
+from aboutness_local.token_rules import BY_CHARACTERS, TokenRule
 
 MAX_INPUTS = 2048
 """Texts in one embedding request, as OpenAI's API reference limits them."""
 MAX_DIMENSIONS = 16_000
 """The widest vector that pgvector stores."""
-CHARACTERS_PER_TOKEN = 4
-"""OpenAI's rule of thumb for English text."""
 SYSTEM_FINGERPRINT = "stand-in"
 SERVICE_TIERS: dict[str, ServiceTier] = {"auto": "default", "default": "default", "flex": "flex"}
 """The tier that serves a request, by the tier it asks for."""
@@ -83,11 +81,13 @@ def answer_limit(request: dict[str, Any]) -> int:
     return 0
 
 
-def complete(exchange: Exchange, *, length: float = 1, cached_share: float = 0) -> None:
+def complete(
+    exchange: Exchange, *, length: float = 1, cached_share: float = 0, tokens: TokenRule = BY_CHARACTERS
+) -> None:
     """Answer a chat request honestly; an answer longer than the request allows is cut, as OpenAI does it.
 
     length: white space makes the answer so many times as long. cached_share: the share of the prompt that
-    counts as cached.
+    counts as cached. tokens: how prompt and answer are counted.
     """
     form, fields = _demanded_form(exchange.request)
     written = writer.write_pack([(song["title"], song["artist"]) for song in exchange.songs])
@@ -100,13 +100,14 @@ def complete(exchange: Exchange, *, length: float = 1, cached_share: float = 0) 
         songs: Any = [{"key": key, **entry} for key, entry in zip(keys, entries, strict=True)]
     else:
         songs = dict(zip(keys, entries, strict=True))
-    content = _json({"songs": songs}, length)
+    content = _json({"songs": songs}, length, tokens.separators)
+    completion_tokens = tokens.text(content)
     limit = answer_limit(exchange.request)
-    exchange.is_cut = 0 < limit < _tokens(content)
+    exchange.is_cut = 0 < limit < completion_tokens
     if exchange.is_cut:
-        content = content[: limit * CHARACTERS_PER_TOKEN]
-    prompt_tokens = _prompt_tokens(exchange)
-    exchange.usage = Usage(prompt_tokens, int(prompt_tokens * cached_share), _tokens(content))
+        content, completion_tokens = tokens.first(content, limit), limit
+    prompt_tokens = tokens.prompt(exchange.request, [*map(_text, exchange.request["messages"])])
+    exchange.usage = Usage(prompt_tokens, int(prompt_tokens * cached_share), completion_tokens)
     exchange.body = {
         **completion(
             exchange.request["model"], content, exchange.usage, "length" if exchange.is_cut else "stop"
@@ -140,8 +141,10 @@ def completion(model: str, content: str, usage: Usage, finish_reason: str = "sto
     }
 
 
-def embed(exchange: Exchange, default_dimension: int) -> None:
-    """Answer an embedding request honestly; default_dimension: where the request asks for none.
+def embed(exchange: Exchange, default_dimension: int, tokens: TokenRule = BY_CHARACTERS) -> None:
+    """Answer an embedding request honestly.
+
+    default_dimension: where the request asks for none. tokens: how the texts are counted.
 
     Raises ApiError 400 for an invalid dimension.
     """
@@ -151,8 +154,8 @@ def embed(exchange: Exchange, default_dimension: int) -> None:
         raise ApiError(400, message, param="dimensions")
     encoding_format = exchange.request.get("encoding_format", "float")
     vectors = writer.embed(exchange.inputs, dimensions)
-    tokens = sum(_tokens(text) for text in exchange.inputs)
-    exchange.usage = Usage(tokens)
+    prompt_tokens = sum(map(tokens.text, exchange.inputs))
+    exchange.usage = Usage(prompt_tokens)
     exchange.body = {
         "object": "list",
         "model": exchange.request["model"],
@@ -160,7 +163,7 @@ def embed(exchange: Exchange, default_dimension: int) -> None:
             {"object": "embedding", "index": index, "embedding": encoded(vector, encoding_format)}
             for index, vector in enumerate(vectors)
         ],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "usage": {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens},
     }
 
 
@@ -201,19 +204,12 @@ def _text(message: dict[str, Any]) -> str:
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
-def _json(document: dict[str, Any], length: float) -> str:
+def _json(document: dict[str, Any], length: float, separators: tuple[str, str]) -> str:
     """The document as JSON, made ``length`` times as long by white space after its commas."""
-    needed = json.dumps(document, ensure_ascii=False)
+    comma, colon = separators
+    needed = json.dumps(document, ensure_ascii=False, separators=separators)
     if length == 1:
         return needed
-    commas = len(json.dumps(document, ensure_ascii=False, separators=(",  ", ": "))) - len(needed)
+    commas = len(json.dumps(document, ensure_ascii=False, separators=(comma + " ", colon))) - len(needed)
     spaces = round(len(needed) * (length - 1) / commas)
-    return json.dumps(document, ensure_ascii=False, separators=(", " + " " * spaces, ": "))
-
-
-def _tokens(text: str) -> int:
-    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
-
-
-def _prompt_tokens(exchange: Exchange) -> int:
-    return sum(_tokens(_text(message)) for message in exchange.request["messages"])
+    return json.dumps(document, ensure_ascii=False, separators=(comma + " " * spaces, colon))

@@ -1,5 +1,6 @@
 """The control document: how the simulated provider is to behave. No behavior here, only the values."""
 
+from importlib.util import find_spec
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aboutness_local.exchange import Route
 from aboutness_local.faults import FAULTS
 from aboutness_local.rate_limit import Limits, NotNegative, Share
+from aboutness_local.token_rules import TokenRuleName
 
 Parameter: TypeAlias = Literal[
     "dimensions",
@@ -80,6 +82,14 @@ class Control(_Strict):
     """The share of every prompt that counts as cached."""
     answer_length: Annotated[float, Field(ge=1)] = 1
     """How many times as long as needed every chat answer is; what is added is white space."""
+    tokens: TokenRuleName = "characters"
+    """How tokens are counted; with ``o200k``, white space that makes answers longer hardly counts."""
+
+    @model_validator(mode="after")
+    def _tokenizer_is_there(self) -> Self:
+        if self.tokens == "o200k" and find_spec("bpe_openai") is None:
+            raise ValueError("Counting by o200k needs the extra: pip install 'aboutness-assets[tokens]'")
+        return self
 
     @model_validator(mode="after")
     def _known_faults(self) -> Self:

@@ -22,6 +22,13 @@ from aboutness_local.service_tables import create_operations_database, create_se
 DIMENSION = 1536
 """Of the vectors in song_aboutness; that of text-embedding-3-small."""
 
+# A note in parentheses becomes the price's source, so every figure that rests on it says so.
+PRETEND_PRICES = {
+    "ABOUTNESS_CHAT_PRICE": "0.10,0.01,0.50 (pretend price of the embedded environment)",
+    "ABOUTNESS_EMBEDDING_PRICE": "0.02 (pretend price of the embedded environment)",
+}
+"""Nobody pays them; cost and cap can be tried with them."""
+
 SERVICE, SERVICE_ROLE = "service", "aboutness"
 OPERATIONS, OPERATIONS_ROLE = "aboutness_ops", "aboutness_ops"
 
@@ -67,6 +74,7 @@ class LocalEnvironment:
             "OPENAI_BASE_URL": f"{self._endpoint.root_url}/v1",
             "ABOUTNESS_CHAT_MODEL": "stand-in-writer",
             "ABOUTNESS_EMBEDDING_MODEL": "stand-in-wordllama",
+            **PRETEND_PRICES,
         }
 
     def stop(self) -> list[str]:

@@ -23,6 +23,7 @@ from aboutness_local.exchange import (
 )
 from aboutness_local.fault_plan import FaultPlan
 from aboutness_local.rate_limit import RateLimiter
+from aboutness_local.token_rules import token_rule
 
 MODELS = ("gpt-6-luna", "text-embedding-3-small")
 """What GET /models lists: the models that are asked for by default. Any other name is accepted too."""
@@ -84,15 +85,19 @@ class SimulatedProvider:
                 raise ApiError(400, message, param=name, code="unsupported_parameter")
 
     def _answer(self, exchange: Exchange) -> None:
+        tokens = token_rule(self.control.tokens)
         if exchange.route == "chat":
             answers.read_service_tier(exchange)
             answers.read_songs(exchange)
             answers.complete(
-                exchange, length=self.control.answer_length, cached_share=self.control.cached_share
+                exchange,
+                length=self.control.answer_length,
+                cached_share=self.control.cached_share,
+                tokens=tokens,
             )
         else:
             answers.read_inputs(exchange)
-            answers.embed(exchange, self._dimension)
+            answers.embed(exchange, self._dimension, tokens)
 
     def _limit(self, exchange: Exchange) -> None:
         assert exchange.usage

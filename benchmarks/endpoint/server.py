@@ -12,10 +12,11 @@ from typing import Any, cast
 
 import orjson
 
-from aboutness_local.answers import CHARACTERS_PER_TOKEN, completion
+from aboutness_local.answers import completion
 from aboutness_local.exchange import ApiError, Usage, rate_limit_reached
 from aboutness_local.provider import MODELS, model_entry
 from aboutness_local.rate_limit import RateLimiter
+from aboutness_local.token_rules import CHARACTERS_PER_TOKEN
 from benchmarks.endpoint.answers import MODEL_DIMENSION, TOKENS_PER_SONG, entry, vector
 from benchmarks.endpoint.control import Control
 from benchmarks.endpoint.counts import Counts

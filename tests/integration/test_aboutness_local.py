@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from aboutness_assets.money.prices import chat_price, embedding_price
 from aboutness_local.environment import LocalEnvironment
 from aboutness_local.postgres import EmbeddedPostgres
 
@@ -69,6 +70,11 @@ def test_the_command_finds_every_setting(directory: Path) -> None:
     assert environment["ABOUTNESS_PACK_SIZE"] == "7"
     assert environment["ABOUTNESS_CHAT_MODEL"] == "stand-in-writer"
     assert environment["ABOUTNESS_EMBEDDING_MODEL"] == "stand-in-wordllama"
+    prices = (
+        chat_price("stand-in-writer", environment["ABOUTNESS_CHAT_PRICE"]),
+        embedding_price("stand-in-wordllama", environment["ABOUTNESS_EMBEDDING_PRICE"]),
+    )
+    assert [price.is_pretend for price in prices if price is not None] == [True, True]
     assert environment["OPENAI_API_KEY"] == "stand-in"
     assert environment["PATH"].split(os.pathsep)[0] == sysconfig.get_path("scripts")
     instance_config = Path(environment["DAGSTER_HOME"]) / "dagster.yaml"

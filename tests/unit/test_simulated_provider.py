@@ -92,6 +92,29 @@ def test_a_long_answer_cannot_pass_the_limit(provider: SimulatedProvider) -> Non
     assert json_of(chat(provider, max_completion_tokens=200))["usage"]["completion_tokens"] == 200
 
 
+def test_tokens_are_those_of_openai_where_it_is_asked_for(provider: SimulatedProvider) -> None:
+    encoding = pytest.importorskip("bpe_openai").get_encoding("o200k_base")
+
+    def count(text: str) -> int:
+        return len(encoding.encode_ordinary(text))
+
+    schema = {"type": "json_object", "note": "counts as prompt"}
+    obey(provider, tokens="o200k")
+
+    exchange = chat(provider, response_format=schema)
+
+    content = content_of(exchange)
+    assert content == json.dumps(json.loads(content), ensure_ascii=False, separators=(",", ":"))
+    usage = json_of(exchange)["usage"]
+    assert usage["completion_tokens"] == count(content)
+    sent = [json.dumps({"songs": SONGS}), json.dumps(schema, separators=(",", ":"))]
+    assert usage["prompt_tokens"] == sum(map(count, sent)) + 3 + 3
+    cut = chat(provider, max_completion_tokens=10)
+    assert count(content_of(cut)) == json_of(cut)["usage"]["completion_tokens"] == 10
+    texts = json_of(embeddings(provider))["usage"]["prompt_tokens"]
+    assert texts == count("a first kiss") + count("rain")
+
+
 @pytest.mark.parametrize("limit", [0, -1, "100", 1.5])
 def test_a_limit_that_is_not_a_positive_whole_number_is_refused(
     provider: SimulatedProvider, limit: Any
