@@ -33,6 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="append what was injected, lost and paid twice to this file, one JSON line a result",
     )
+    parser.addoption(
+        "--money-results",
+        type=Path,
+        metavar="PATH",
+        help="append what was billed and what the ledger says to this file, one JSON line per result",
+    )
 
 
 # A shell starts what it puts into the background with SIGINT ignored, and every child would inherit that.
@@ -43,8 +49,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture
 def reliability_result(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Appends a result to the file of --reliability-results, if given, for reliability_report.py."""
-    path: Path | None = request.config.getoption("--reliability-results")
+    return _appends_results(request.config.getoption("--reliability-results"))
 
+
+@pytest.fixture
+def money_result(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Appends a result to the file of --money-results, if given, for costs_report.py."""
+    return _appends_results(request.config.getoption("--money-results"))
+
+
+def _appends_results(path: Path | None) -> Callable[..., None]:
     def tell(**result: Any) -> None:
         if path:
             with path.open("a", encoding="utf-8") as lines:

@@ -341,6 +341,7 @@ async def outcome_of(
             "batch_requests": report.batch_requests,
             "answers_replayed": report.answers_replayed,
             "uncertain_requests": report.uncertain_requests,
+            "cost_usd": report.cost_usd,
         }
     }
 
