@@ -39,6 +39,7 @@ class RunBudget:
         self.spending = spending
         self._spent_before_usd = spending.billed_usd
         self._open_requests = 0
+        self._packs_to_write = 0
         self._closed = asyncio.Event()
         self._has_warned = False
         self._has_told_of_estimates = False
@@ -93,13 +94,22 @@ class RunBudget:
         self.spending = spending
         self._closed.set()
 
+    def texts_came(self) -> None:
+        """A pack waits to be embedded, for which dollars are promised."""
+        self._packs_to_write += 1
+
+    def texts_left(self, packs: int) -> None:
+        """Packs were written, or cannot be; what was promised and not spent is free again."""
+        self._packs_to_write -= packs
+        self._closed.set()
+
     async def wait_for_room(self, charge: Charge) -> None:
         """Wait until a request of this run has ended: it may have cost less than was reserved for it.
 
-        Raises CapReached when none is under way.
+        Raises CapReached when none is under way, nor, where a text is to be asked for, an embedding to come.
         """
         self._largest_usd = max(self._largest_usd, charge.max_usd or 0.0)
-        if not self._open_requests:
+        if not self._open_requests and not (charge.kind == "chat" and self._packs_to_write):
             spent = self.spending
             raise CapReached(
                 f"The next request could cost {charge.max_usd:.4f} dollars and take the budget "

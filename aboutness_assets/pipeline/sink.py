@@ -77,6 +77,7 @@ class Sink:
 
     async def put(self, pack: GeneratedPack) -> None:
         """Hand over a pack; waits while too many are ahead of it."""
+        self._accounts.budget.texts_came()
         await self._packs.put(pack)
 
     async def finish(self) -> None:
@@ -93,13 +94,14 @@ class Sink:
         while not ended:
             async with self._gathering:  # one after the other, so that each request is filled
                 packs, ended = await self._gather()
-            if not self.wrote_all:
-                continue
             try:
-                await self._write(packs)
+                if self.wrote_all:
+                    await self._write(packs)
             except FatalError as error:
                 self.wrote_all = False
                 self._accounts.stop.because(error)
+            finally:
+                self._accounts.budget.texts_left(len(packs))
 
     async def _gather(self) -> tuple[list[GeneratedPack], bool]:
         """The packs of the next embedding request, and whether the range has ended."""
