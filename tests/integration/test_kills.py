@@ -25,6 +25,7 @@ from tests.support.kills import (
     waiting_sessions,
     watched,
 )
+from tests.support.money import metered
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
 
@@ -47,7 +48,7 @@ def begin_campaign(
     make_service: Callable[..., ServiceDatabase], stand_in: StandIn, forks: Forks
 ) -> BeginCampaign:
     async def begin(songs: int) -> Campaign:
-        stand_in.control({"latency_seconds": {"chat": 0.05, "embeddings": 0.02}})
+        stand_in.control(metered(latency_seconds={"chat": 0.05, "embeddings": 0.02}))
         return await Campaign.begin(Backfills(make_service(), stand_in), forks, songs)
 
     return begin

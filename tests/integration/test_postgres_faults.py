@@ -34,6 +34,7 @@ from aboutness_assets.pipeline.tuning import Tuning
 from aboutness_local.postgres import EmbeddedPostgres
 from tests.support.backfills import Backfills, wait_until
 from tests.support.kills import Accounts, Campaign, Forks, waiting_sessions
+from tests.support.money import metered
 from tests.support.service_database import ServiceDatabase
 from tests.support.service_database import make_service as make_on
 from tests.support.stand_in import StandIn
@@ -74,7 +75,7 @@ def begin_campaign(
 ) -> BeginCampaign:
     async def begin(*, apart: bool) -> Campaign:
         """Apart: our own database lies on the second server."""
-        stand_in.control({"latency_seconds": {"chat": 0.2, "embeddings": 0.1}})
+        stand_in.control(metered(latency_seconds={"chat": 0.2, "embeddings": 0.1}))
         service = make_on(servers[0])
         if apart:
             service = replace(service, ops_url=make_on(servers[1]).ops_url)

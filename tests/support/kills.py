@@ -40,6 +40,7 @@ from tests.support.backfills import (
     sample_songs,
     wait_until,
 )
+from tests.support.money import ROUNDING_USD
 from tests.support.oracle import Oracle, broken_rows
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +166,10 @@ class Accounts:
     uncertain: int
     asked_twice: int
     """Songs asked for more often than their uncertain requests explain."""
+    billed_usd: float
+    """By the endpoint, which bills what it finishes, listened to or not."""
+    spent_usd: float
+    uncertain_usd: float
 
 
 @dataclass
@@ -215,6 +220,7 @@ class Campaign:
         """Kill a run, or find that it has just finished."""
         run.kill()
         self.note_end(run.run_id, run.outcome())
+        self.hold_the_bill()
 
     async def attempt(self, **overrides: Any) -> tuple[str, dict[str, Any]]:
         """One run in this process, to be noted: its run id and its outcome."""
@@ -248,6 +254,7 @@ class Campaign:
         self.note_end(run.run_id, run.outcome())
         assert self._orphaned_by(run.run_id) == in_flight
         self._hold_the_ledger()
+        self._hold_the_reports()
         self._hold_the_table()
         return self._balance()
 
@@ -282,6 +289,39 @@ class Campaign:
         )
         assert (billed, uncertain, reserved, in_flight) == (billed_sum, uncertain_sum, 0, 0)
 
+    def _hold_the_reports(self) -> None:
+        """What finished runs reported is what they counted of the ledger, and nothing is left uncounted."""
+        [(uncounted,)] = self.backfills.journal(
+            "select count(*) from aboutness_ops.attempt where reported_by is null"
+        )
+        assert uncounted == 0
+        counted = dict(
+            self.backfills.journal(
+                "select reported_by, coalesce(sum(usd), 0)::float8 from aboutness_ops.attempt group by 1"
+            )
+        )
+        # A run that was killed after it had counted told nobody.
+        told = sum(usd for run_id, usd in counted.items() if run_id not in self.ended_early)
+        assert abs(told - sum(report["cost_usd"] for report in self.reports)) < ROUNDING_USD
+
+    def hold_the_bill(self) -> tuple[float, float, float]:
+        """At any moment: spent <= billed <= spent + uncertain + in flight; gives these, the last two added.
+
+        The endpoint bills before its answer is booked, and an attempt is entered before it is sent.
+        """
+        stand_in = self.backfills.stand_in
+        billed_before = float(stand_in.billing()["totals"]["usd"])
+        [(spent, open_usd)] = self.backfills.journal(
+            "select coalesce(sum(usd), 0)::float8,"
+            " coalesce(sum(max_usd) filter (where state in ('uncertain', 'in_flight')), 0)::float8"
+            " from aboutness_ops.spending"
+        )
+        wait_until(lambda: stand_in.billing()["in_progress"] == 0)
+        billed_by_now = float(stand_in.billing()["totals"]["usd"])
+        assert billed_before <= spent + open_usd + ROUNDING_USD, "more was billed than the ledger knows of"
+        assert spent <= billed_by_now + ROUNDING_USD, "the ledger says spent what was not billed"
+        return billed_by_now, spent, open_usd
+
     def _answers_received(self) -> int:
         [(answers,)] = self.backfills.journal(
             "select count(*) from aboutness_ops.chat_request"
@@ -315,6 +355,9 @@ class Campaign:
         assert asked <= intended, "a request was sent without its intent"
         assert set(answered.values()) <= {1}, "two answers for one song were used"
         times_asked = self.backfills.times_asked()
+        billed, spent, uncertain_usd = self.hold_the_bill()
+        assert billed <= spent + uncertain_usd + ROUNDING_USD, "more was billed than the ledger knows of"
+        assert spent > 0
         return Accounts(
             kills=self.kills,
             answers_received=self._answers_received(),
@@ -322,6 +365,9 @@ class Campaign:
             replayed=replayed,
             uncertain=requests_uncertain,
             asked_twice=sum(times > 1 + uncertain[song] for song, times in times_asked.items()),
+            billed_usd=billed,
+            spent_usd=spent,
+            uncertain_usd=uncertain_usd,
         )
 
 
