@@ -1,4 +1,4 @@
-"""The composition root: builds everything that a run needs from the settings. Below it nobody sees them."""
+"""Opens both databases for a run, and builds what its ranges share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from psycopg import AsyncConnection
 
@@ -30,15 +29,18 @@ from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import IdType
 from aboutness_assets.limits.breaker import CircuitBreaker
-from aboutness_assets.limits.store import rate_limit_name
 from aboutness_assets.limits.throttle import Throttle
-from aboutness_assets.money import prices
-from aboutness_assets.money.estimate import RateLimits
-from aboutness_assets.money.tariff import Tariff
 from aboutness_assets.pipeline.filling import Databases, Filling, Money, Provider
 from aboutness_assets.pipeline.progress import Progress
 from aboutness_assets.pipeline.range_pipeline import Shared
 from aboutness_assets.pipeline.run_budget import RunBudget
+from aboutness_assets.pipeline.session.provider import (
+    limit_name_of,
+    open_transport,
+    read_terms,
+    service_tier_of,
+    tariff_of,
+)
 from aboutness_assets.pipeline.terms import Terms
 from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
 from aboutness_assets.provider.capabilities import Capabilities
@@ -47,7 +49,7 @@ from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.embeddings import EmbeddingClient
 from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.services import Service, chat_service, embedding_service
-from aboutness_assets.provider.transport import Endpoint, Transport
+from aboutness_assets.provider.transport import Transport
 from aboutness_assets.settings import Settings
 
 
@@ -108,7 +110,7 @@ class Session:
         Raises SettingsError where a setting is missing or malformed.
         """
         settings, tuning = self._settings, self.tuning
-        transport = _transport(settings)
+        transport = open_transport(settings)
         services = (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
         throttles = [self._throttle(service, transport) for service in services]
         chat, embedding = (
@@ -117,7 +119,7 @@ class Session:
         )
         run = self.range_run()
         spent = await budget_spending(self.operations, run.table_id, run.budget)
-        tariff = _tariff(settings, transport.base_url)
+        tariff = tariff_of(settings, transport.base_url)
         if not tariff.is_known:
             log.warning("A price is %s: what this run costs is not counted.", tariff.source)
         budget = RunBudget(settings.budget, settings.max_usd, spent, is_pretend=tariff.is_pretend)
@@ -128,7 +130,7 @@ class Session:
                 ChatClient(
                     chat,
                     Capabilities(log),
-                    ChatOptions(settings.reasoning_effort, _service_tier(settings, transport.base_url)),
+                    ChatOptions(settings.reasoning_effort, service_tier_of(settings, transport.base_url)),
                     log,
                 ),
                 Embedder(EmbeddingClient(embedding), self.table.dimension),
@@ -165,7 +167,7 @@ class Session:
         is_chat = service.kind == "chat"
         store = PostgresLimitStore(
             self.operations,
-            _limit_name(service, transport),
+            limit_name_of(service, transport),
             requests_per_minute=settings.requests_per_minute if is_chat else 0,
             tokens_per_minute=settings.tokens_per_minute if is_chat else 0,
             waits=settings.rate_limit_waits,
@@ -264,25 +266,6 @@ async def songs_id_type(pool: ServicePool, settings: Settings, table: AboutnessT
     return of_songs
 
 
-async def read_terms(settings: Settings) -> Terms:
-    """What a run pays, and how fast it may be; nothing is sent.
-
-    Raises SettingsError where the key, the base URL or a price is missing or malformed.
-    """
-    async with _transport(settings) as transport:
-        return Terms(
-            transport.host,
-            settings.chat_model,
-            settings.embedding_model,
-            _tariff(settings, transport.base_url),
-            settings.budget,
-            settings.max_usd,
-            settings.range_size,
-            RateLimits(settings.requests_per_minute, settings.tokens_per_minute),
-            _limit_name(chat_service(settings.chat_model), transport),
-        )
-
-
 @asynccontextmanager
 async def open_catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
     """Open the service's database alone. Raises SettingsError or FatalError."""
@@ -293,32 +276,3 @@ async def open_catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
     ):
         async with open_service(service_url, 1) as pool, pool.connection() as connection:
             yield Catalogue(connection, settings.songs_query, settings.range_size, operations_url)
-
-
-def _transport(settings: Settings) -> Transport:
-    api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    return Transport(Endpoint(api_key, settings.openai_base_url, settings.timeout_in_force))
-
-
-def _limit_name(service: Service, transport: Transport) -> str:
-    return rate_limit_name(service.kind, transport.base_url, service.model, transport.api_key)
-
-
-def _tariff(settings: Settings, base_url: str) -> Tariff:
-    return Tariff(
-        prices.chat_price(settings.chat_model, settings.chat_price, base_url=base_url),
-        prices.embedding_price(settings.embedding_model, settings.embedding_price, base_url=base_url),
-        settings.tier,
-        names_standard_tier=_service_tier(settings, base_url) == "default",
-    )
-
-
-def _service_tier(settings: Settings, base_url: str) -> str:
-    """What is sent as service_tier, '' for nothing.
-
-    OpenAI takes a request that names none for the project's own setting, which may be priority at double
-    price; other endpoints may not know the parameter.
-    """
-    if settings.tier == "standard":
-        return "default" if (urlsplit(base_url).hostname or "").endswith("api.openai.com") else ""
-    return settings.tier

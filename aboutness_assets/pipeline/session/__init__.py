@@ -1,0 +1,27 @@
+"""The composition root: builds everything that a run needs from the settings. Below it nobody sees them."""
+
+from aboutness_assets.pipeline.session.provider import read_terms
+from aboutness_assets.pipeline.session.session import (
+    Catalogue,
+    Session,
+    open_catalogue,
+    open_own_database,
+    open_service_pool,
+    open_session,
+    open_unrecorded,
+    read_aboutness_table,
+    songs_id_type,
+)
+
+__all__ = [
+    "Catalogue",
+    "Session",
+    "open_catalogue",
+    "open_own_database",
+    "open_service_pool",
+    "open_session",
+    "open_unrecorded",
+    "read_aboutness_table",
+    "read_terms",
+    "songs_id_type",
+]
