@@ -168,7 +168,12 @@ async def _keep_journal(job: Job, operations: Operations, attempts: dict[Pack, A
             )
             promised = tariff.promised_usd(len(pack.songs))
             intent = await journal.intend(
-                pack.songs, "pack", charge, prompt_hash=PROMPT_HASH, promised_usd=promised
+                pack.songs,
+                "pack",
+                charge,
+                prompt_hash=PROMPT_HASH,
+                reasoning_effort="none",
+                promised_usd=promised,
             )
             assert intent is not None, "There is no cap that could forbid it."
             outcome = tariff.outcome(charge, attempt.usage, None)
