@@ -74,6 +74,10 @@ benchmark: setup ## Run benchmarks and write benchmarks/results: make benchmark 
 reliability: setup ## Run the faults and kills and write docs/reliability.md
 	tools/reliability $(ARGS)
 
+.PHONY: costs
+costs: setup ## Run the money faults and a trial backfill of 10,000 songs and write docs/costs.md
+	tools/costs $(ARGS)
+
 .PHONY: fuzz
 fuzz: setup ## Fuzz every parser: make fuzz INPUTS=1000000 SEED=1
 	$(PY)/python -m tools.fuzz_campaign $(INPUTS) $(SEED)

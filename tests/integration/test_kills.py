@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 import psycopg
 import pytest
@@ -54,6 +55,15 @@ def begin_campaign(
     return begin
 
 
+@pytest.fixture
+def tell(reliability_result: Tell, money_result: Tell) -> Tell:
+    def tell(**result: Any) -> None:
+        reliability_result(**result)
+        money_result(**result)
+
+    return tell
+
+
 def hold(accounts: Accounts, where: str, tell: Tell) -> None:
     tell(kind="kill", where=where, **asdict(accounts))
     assert accounts.answers_received == accounts.used + accounts.replayed
@@ -74,22 +84,20 @@ def kill_at_random(campaign: Campaign, kills: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_runs_killed_at_random_moments(
-    begin_campaign: BeginCampaign, reliability_result: Tell, seed: int
-) -> None:
+async def test_runs_killed_at_random_moments(begin_campaign: BeginCampaign, tell: Tell, seed: int) -> None:
     campaign = await begin_campaign(60)
     kill_at_random(campaign, 14, seed)
-    hold(campaign.finish(), "at a random moment", reliability_result)
+    hold(campaign.finish(), "at a random moment", tell)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 110))
 async def test_many_runs_killed_at_random_moments(
-    begin_campaign: BeginCampaign, reliability_result: Tell, seed: int
+    begin_campaign: BeginCampaign, tell: Tell, seed: int
 ) -> None:
     campaign = await begin_campaign(60)
     kill_at_random(campaign, 40, seed)
-    hold(campaign.finish(), "at a random moment", reliability_result)
+    hold(campaign.finish(), "at a random moment", tell)
 
 
 def kill_after_commits(campaign: Campaign, point: CommitPoint, numbers: Iterable[int]) -> None:
@@ -104,17 +112,17 @@ def kill_after_commits(campaign: Campaign, point: CommitPoint, numbers: Iterable
 
 @pytest.mark.parametrize("point", COMMIT_POINTS, ids=lambda point: point.name)
 async def test_runs_killed_right_after_a_commit(
-    begin_campaign: BeginCampaign, reliability_result: Tell, point: CommitPoint
+    begin_campaign: BeginCampaign, tell: Tell, point: CommitPoint
 ) -> None:
     campaign = await begin_campaign(60)
     kill_after_commits(campaign, point, [1, 1 if point.name == "failed song" else 2, 1])
-    hold(campaign.finish(), f"after the commit of {point.name}", reliability_result)
+    hold(campaign.finish(), f"after the commit of {point.name}", tell)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("point", COMMIT_POINTS, ids=lambda point: point.name)
 async def test_many_runs_killed_right_after_a_commit(
-    begin_campaign: BeginCampaign, reliability_result: Tell, point: CommitPoint
+    begin_campaign: BeginCampaign, tell: Tell, point: CommitPoint
 ) -> None:
     campaign = await begin_campaign(60)
     rng = random.Random(point.name)
@@ -123,7 +131,7 @@ async def test_many_runs_killed_right_after_a_commit(
             campaign, point, [1 if point.name == "failed song" else rng.randint(1, 3) for _ in range(4)]
         )
         campaign.add_songs(60)
-    hold(campaign.finish(), f"after the commit of {point.name}", reliability_result)
+    hold(campaign.finish(), f"after the commit of {point.name}", tell)
 
 
 def kill_before_a_commit(campaign: Campaign, point: CommitPoint, requests: int) -> None:
@@ -162,18 +170,18 @@ def start_up_to_the_gate(campaign: Campaign, gate: psycopg.Connection, requests:
 
 @pytest.mark.parametrize("point", COMMIT_POINTS, ids=lambda point: point.name)
 async def test_runs_killed_just_before_a_commit(
-    begin_campaign: BeginCampaign, reliability_result: Tell, point: CommitPoint
+    begin_campaign: BeginCampaign, tell: Tell, point: CommitPoint
 ) -> None:
     campaign = await begin_campaign(60)
     kill_before_a_commit(campaign, point, requests=0 if point.name == "failed song" else 3)
     kill_before_a_commit_and_start_the_next(campaign, point, requests=0)
-    hold(campaign.finish(), f"before the commit of {point.name}", reliability_result)
+    hold(campaign.finish(), f"before the commit of {point.name}", tell)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("point", COMMIT_POINTS, ids=lambda point: point.name)
 async def test_many_runs_killed_just_before_a_commit(
-    begin_campaign: BeginCampaign, reliability_result: Tell, point: CommitPoint
+    begin_campaign: BeginCampaign, tell: Tell, point: CommitPoint
 ) -> None:
     campaign = await begin_campaign(60)
     rng = random.Random(point.name)
@@ -181,11 +189,11 @@ async def test_many_runs_killed_just_before_a_commit(
         kill_before_a_commit(campaign, point, rng.randint(0, 8))
         kill_before_a_commit_and_start_the_next(campaign, point, rng.randint(0, 3))
         campaign.add_songs(60)
-    hold(campaign.finish(), f"before the commit of {point.name}", reliability_result)
+    hold(campaign.finish(), f"before the commit of {point.name}", tell)
 
 
 async def test_two_runs_over_one_range_at_once_ask_everything_once(
-    begin_campaign: BeginCampaign, reliability_result: Tell
+    begin_campaign: BeginCampaign, tell: Tell
 ) -> None:
     campaign = await begin_campaign(60)
     for run in [campaign.start(), campaign.start()]:
@@ -193,11 +201,11 @@ async def test_two_runs_over_one_range_at_once_ask_everything_once(
         campaign.note_end(run.run_id, run.outcome())
     assert sorted(report["songs_written"] for report in campaign.reports) == [0, 60]
     assert sum(report["batch_requests"] for report in campaign.reports) == 12
-    hold(campaign.finish(), "two runs at once, no kill", reliability_result)
+    hold(campaign.finish(), "two runs at once, no kill", tell)
 
 
 async def test_a_run_that_waits_for_its_range_goes_on_when_the_holder_is_killed(
-    begin_campaign: BeginCampaign, reliability_result: Tell
+    begin_campaign: BeginCampaign, tell: Tell
 ) -> None:
     campaign = await begin_campaign(60)
     holder = campaign.start()
@@ -212,4 +220,4 @@ async def test_a_run_that_waits_for_its_range_goes_on_when_the_holder_is_killed(
     campaign.note_end(heir.run_id, heir.outcome())
     assert holder.run_id in campaign.ended_early
     assert report["songs_written"] + report["batch_requests"] > 0
-    hold(campaign.finish(), "the holder of a range that another run waits for", reliability_result)
+    hold(campaign.finish(), "the holder of a range that another run waits for", tell)

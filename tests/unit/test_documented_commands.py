@@ -55,6 +55,7 @@ COVERED = {
     r"make (test-all|coverage)": (CI, "make coverage"),
     r"make fuzz.*": ("tests/fuzz/test_short_campaign.py", "tools.fuzz_campaign"),
     r"make benchmark.*": (__file__, '"-m", "benchmarks", "--help"'),
+    r"make costs.*": ("tools/costs", "tools.costs_report"),
     r"make reliability.*": ("tools/reliability", "tools.reliability_report"),
     # Below these run for real, or make says what it would do.
     r"make (help|setup|hooks|test|lock|screenshots|asset-graph).*": (__file__, '"make", "--dry-run"'),
