@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         alias="ABOUTNESS_RANGE_SIZE",
         ge=1,
         le=10_000_000,
-        description="Songs in one partition when ranges are first laid.",
+        description="Songs per partition when partitions are first created.",
     )
     songs_query: str = Field(
         "select song_id, title, artist from songs",

@@ -70,15 +70,16 @@ class Environment:
             with admin.cursor().copy("copy songs (song_id, title, artist) from stdin") as copy:
                 for number, (title, artist) in enumerate(real):
                     copy.write_row((first_id + number, title, artist))
-            for laid in range(len(real), songs, len(real) or 1):
+            for copied in range(len(real), songs, len(real) or 1):
                 admin.execute(
-                    "insert into songs select song_id + %(laid)s, title || ' ' || %(copy)s, artist from songs"
+                    "insert into songs"
+                    " select song_id + %(copied)s, title || ' ' || %(copy)s, artist from songs"
                     " where song_id between %(first)s and %(last)s order by song_id",
                     {
-                        "laid": laid,
-                        "copy": str(laid // len(real) + 1),
+                        "copied": copied,
+                        "copy": str(copied // len(real) + 1),
                         "first": first_id,
-                        "last": first_id + min(len(real), songs - laid) - 1,
+                        "last": first_id + min(len(real), songs - copied) - 1,
                     },
                 )
             admin.execute("vacuum analyze songs")

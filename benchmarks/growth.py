@@ -122,7 +122,7 @@ def run() -> Result:
         server = EmbeddedPostgres(
             Path(directory) / "postgres",
             # Everything stays in memory: the work is measured and no disk. autovacuum would fall on one
-            # catalogue alone; all are vacuumed when they are laid.
+            # catalogue alone; all are vacuumed when they are filled.
             {"fsync": "off", "shared_buffers": "4GB", "max_wal_size": "2GB", "autovacuum": "off"},
         ).start()
         try:
@@ -152,7 +152,7 @@ def lay_catalogue(server: EmbeddedPostgres, songs: int) -> Settings:
         admin.execute(_SONGS, {"songs": songs})
         admin.execute(_ROWS, {"old_style": OLD_STYLE_SONGS})
         admin.execute("vacuum analyze")
-    _say(f"{songs:,} songs laid in {time.monotonic() - began:.0f} s")
+    _say(f"{songs:,} songs inserted in {time.monotonic() - began:.0f} s")
     return load_settings(
         database_url=server.url(service, "aboutness"),
         dagster_pg_url=server.url(operations, "operations"),

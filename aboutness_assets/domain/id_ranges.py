@@ -1,7 +1,7 @@
-"""Ranges of song_id: key <-> bounds, and how ranges are laid over a catalogue. Pure: no Dagster, no SQL.
+"""Ranges of song_id: key <-> bounds, and how a catalogue is cut into ranges. Pure: no Dagster, no SQL.
 
 Integer ids lie in arithmetic cells: of width 1000, cell k is [k*1000 + 1, (k+1)*1000], both ends inclusive,
-and only cells that hold a song are laid. Text and uuid ids lie in half-open ranges [lower, upper) in the
+and only cells that hold a song become ranges. Text and uuid ids lie in half-open ranges [lower, upper) in the
 order of the database's own column; the first has no lower end and the last no upper, so every id, later
 ones too, is in exactly one. Strings are never compared here: only the database knows its collation.
 """
@@ -125,7 +125,7 @@ def covered_intervals(existing_keys: Iterable[str]) -> list[Interval]:
             raise InvalidPartitionKey(
                 f"The partition keys {SongIdRange('integer', *before).key} and "
                 f"{SongIdRange('integer', *after).key} overlap: delete one of them from song_id_ranges, then "
-                "run the job sync_song_id_ranges, which lays what is then missing."
+                "run the job sync_song_id_ranges, which creates what is then missing."
             )
     return covered
 
@@ -138,7 +138,7 @@ def uncovered_intervals(covered: Sequence[Interval]) -> list[Interval]:
 
 
 def width_in_force(covered: Sequence[Interval], range_size: int) -> int:
-    """The width of a cell, in ids: the commonest of the ranges laid so far, or ``range_size`` before any."""
+    """The width of a cell, in ids: the commonest of the existing ranges, or ``range_size`` before any."""
     if not covered:
         return range_size
     counts = Counter(upper - lower + 1 for lower, upper in covered)
@@ -151,7 +151,7 @@ def integer_ranges(uncovered: Sequence[Interval], song_ids: Iterable[int], width
     One id of each occupied cell and gap is enough; ids outside ``uncovered`` lie in a range already.
     """
     starts = [start for start, _ in uncovered]
-    laid: list[SongIdRange] = []
+    new: list[SongIdRange] = []
     covered_up_to = SMALLEST_ID - 1
     for song_id in sorted(song_ids):
         gap = bisect_right(starts, song_id) - 1
@@ -160,8 +160,8 @@ def integer_ranges(uncovered: Sequence[Interval], song_ids: Iterable[int], width
         start, end = uncovered[gap]
         first = (song_id - 1) // width * width + 1
         covered_up_to = min(first + width - 1, end)
-        laid.append(SongIdRange("integer", max(first, start), covered_up_to))
-    return laid
+        new.append(SongIdRange("integer", max(first, start), covered_up_to))
+    return new
 
 
 def string_ranges(boundaries: Sequence[str], id_type: IdType) -> list[SongIdRange]:
@@ -184,5 +184,5 @@ def check_string_ranges(existing_keys: Iterable[str], id_type: IdType) -> None:
         raise InvalidPartitionKey(
             "The partition keys of song_id_ranges do not join up to cover every song id exactly once (a key "
             "was added or deleted by hand): delete all of them, then run the job sync_song_id_ranges, which "
-            "lays them anew; songs that have a row are not paid for again."
+            "creates them again; songs that have a row are not paid for again."
         )

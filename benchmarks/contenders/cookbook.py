@@ -1,4 +1,4 @@
-"""The parallel request processor of OpenAI's cookbook, written anew after its idea.
+"""The parallel request processor of OpenAI's cookbook, written again after its idea.
 
 After api_request_parallel_processor.py: one JSON line a request in a file, a loop that lets the next one go
 when requests and tokens a minute allow, a bounded number of tries, one JSON line an answer in another file.

@@ -237,9 +237,9 @@ def partition_key(data: bytes) -> None:
             assert bound is None or "\0" not in str(bound).encode().decode()
     # Ids as the service may hold them: any text that Postgres takes.
     ids = sorted({part for part in text_of(data).replace("\0", "").split("\n") if _is_utf8(part)} - {""})
-    laid = string_ranges(ids, "text")
-    assert [SongIdRange.from_key(found.key, "text") for found in laid] == laid
-    check_string_ranges([found.key for found in laid], "text")
+    new = string_ranges(ids, "text")
+    assert [SongIdRange.from_key(found.key, "text") for found in new] == new
+    check_string_ranges([found.key for found in new], "text")
 
 
 def partition_keys(data: bytes) -> None:
@@ -259,9 +259,9 @@ def partition_keys(data: bytes) -> None:
     assert (whole[0][0], whole[-1][1]) == (SMALLEST_ID, LARGEST_ID)
     assert all(before[1] + 1 == after[0] for before, after in pairwise(whole))
     ids = [number for interval in whole for number in interval]
-    laid = [found.key for found in integer_ranges(uncovered, ids, 1000)]
+    new = [found.key for found in integer_ranges(uncovered, ids, 1000)]
     # Every id lies in one range now, and laying once more adds nothing.
-    now_covered = covered_intervals([*keys, *laid])
+    now_covered = covered_intervals([*keys, *new])
     assert all(any(lower <= number <= upper for lower, upper in now_covered) for number in ids)
     assert not integer_ranges(uncovered_intervals(now_covered), ids, 1000)
 

@@ -21,7 +21,7 @@ ASKED = "select count(*) from aboutness_ops.chat_request"
 
 
 def counted(backfills: Backfills, query: str) -> int:
-    """A count in our own database, 0 before it is laid."""
+    """A count in our own database, 0 before its schema exists."""
     try:
         [(number,)] = backfills.journal(query)
     except psycopg.errors.UndefinedTable:

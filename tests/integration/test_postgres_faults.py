@@ -356,7 +356,7 @@ class LosesConnections:
 
 @pytest.fixture
 async def own_pool(make_service: Callable[..., ServiceDatabase]) -> AsyncIterator[AsyncConnectionPool]:
-    """Connections to our own Postgres, its schema laid."""
+    """Connections to our own Postgres, its schema up to date."""
     url = make_service().ops_url
     async with open_operations(url):
         pass

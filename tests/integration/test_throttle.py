@@ -21,7 +21,7 @@ BURST_SECONDS = 1
 
 @pytest.fixture(scope="module")
 def url(service_of_session: ServiceDatabase) -> str:
-    """Our own Postgres, its schema laid."""
+    """Our own Postgres, its schema up to date."""
 
     async def lay() -> None:
         async with open_operations(service_of_session.ops_url):

@@ -35,7 +35,7 @@ text_ids = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_si
 uuid_ids = st.uuids().map(str)
 
 
-def keys_after_laying(existing: list[str], song_ids: list[int], range_size: int) -> list[str]:
+def keys_after_creating(existing: list[str], song_ids: list[int], range_size: int) -> list[str]:
     covered = covered_intervals(existing)
     width = width_in_force(covered, range_size)
     return [found.key for found in integer_ranges(uncovered_intervals(covered), song_ids, width)]
@@ -144,7 +144,7 @@ def test_every_song_lies_in_exactly_one_range_also_songs_that_come_later(
     seen: list[int] = []
     for song_ids, range_size in zip(arrivals, range_sizes, strict=False):
         seen += song_ids
-        new = keys_after_laying(keys, seen, range_size)
+        new = keys_after_creating(keys, seen, range_size)
         assert not set(new) & set(keys)
         bounds = [
             (found.lower, found.upper) for found in (SongIdRange.from_key(key, "integer") for key in new)
@@ -152,16 +152,16 @@ def test_every_song_lies_in_exactly_one_range_also_songs_that_come_later(
         assert bounds == covered_intervals(new), "new keys come in the order of ids"
         keys += new
         assert all(holders(keys, song_id) == 1 for song_id in seen)
-        assert keys_after_laying(keys, seen, range_size) == []
+        assert keys_after_creating(keys, seen, range_size) == []
 
 
 @given(integer_ids, any_integer_id, widths)
 def test_an_id_that_no_range_holds_yet_gets_one_when_it_comes(
     song_ids: list[int], later: int, range_size: int
 ) -> None:
-    keys = keys_after_laying([], song_ids, range_size)
+    keys = keys_after_creating([], song_ids, range_size)
     assert holders(keys, later) <= 1
-    keys += keys_after_laying(keys, [later], range_size)
+    keys += keys_after_creating(keys, [later], range_size)
     assert holders(keys, later) == 1
 
 
@@ -173,13 +173,13 @@ def test_new_ranges_never_overlap_hand_made_ones(
     for lower, upper in hand_made:
         if all(upper < start or end < lower for start, end in covered_intervals(keys)):
             keys.append(SongIdRange("integer", lower, upper).key)
-    keys += keys_after_laying(keys, song_ids, range_size)
+    keys += keys_after_creating(keys, song_ids, range_size)
     covered_intervals(keys)  # raises where two overlap
     assert all(holders(keys, song_id) == 1 for song_id in song_ids)
 
 
 def test_cells_are_arithmetic_and_only_occupied_ones_are_laid() -> None:
-    assert keys_after_laying([], [1, 1000, 1001, 1_000_000, 0, -1000], 1000) == [
+    assert keys_after_creating([], [1, 1000, 1001, 1_000_000, 0, -1000], 1000) == [
         "-000001999--000001000",
         "-000000999-000000000",
         "000000001-000001000",
@@ -189,13 +189,13 @@ def test_cells_are_arithmetic_and_only_occupied_ones_are_laid() -> None:
 
 
 def test_the_width_in_force_is_that_of_the_ranges_laid_first() -> None:
-    laid = keys_after_laying([], [1, 1500], 1000)
-    assert keys_after_laying(laid, [2500], 10) == ["000002001-000003000"]
+    keys = keys_after_creating([], [1, 1500], 1000)
+    assert keys_after_creating(keys, [2500], 10) == ["000002001-000003000"]
 
 
 def test_a_cell_is_clipped_at_a_hand_made_range() -> None:
-    laid = ["000000001-000001000", "000001001-000002000", "000002400-000002600"]
-    assert keys_after_laying(laid, [2001, 2500, 2999], 1000) == [
+    keys = ["000000001-000001000", "000001001-000002000", "000002400-000002600"]
+    assert keys_after_creating(keys, [2001, 2500, 2999], 1000) == [
         "000002001-000002399",
         "000002601-000003000",
     ]

@@ -122,7 +122,7 @@ class Operations:
         return OperationsUnavailable(
             f"Our own Postgres (DAGSTER_PG_URL) was away for {self._retry_seconds:.0f} s: "
             f"{postgres_message(error)}. No request is sent that cannot be recorded; one whose answer could "
-            "not be kept counts as indeterminate. Run it again when Postgres is back."
+            "not be kept counts as uncertain. Run it again when Postgres is back."
         )
 
     async def _commit_all_waiting(self) -> None:
