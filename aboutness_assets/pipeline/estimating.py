@@ -130,7 +130,9 @@ def _lower(configured: int, seen: int) -> int:
 
 
 async def _history(session: Session, terms: Terms, counter: TokenCounter) -> History:
-    like = LikeRequests(session.table.table_id, terms.chat_model, terms.embedding_model, PROMPT_HASH)
+    like = LikeRequests(
+        session.table.table_id, terms.chat_model, terms.embedding_model, PROMPT_HASH, terms.reasoning_effort
+    )
     return History(
         _billed_requests(await billed_chat(session.operations, like), counter),
         await billed_embeddings(session.operations, like),

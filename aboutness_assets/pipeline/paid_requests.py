@@ -46,7 +46,7 @@ class PaidRequests:
         Raises RequestRefused or ProviderUnavailable for this request, FatalError for all.
         """
         stop = self._accounts.stop
-        account = _ChatAccount(self._client.model, self._journal, self._accounts, pack, kind)
+        account = _ChatAccount(self._client, self._journal, self._accounts, pack, kind)
         booking = Booking(self._accounts, account)
         request = asyncio.create_task(
             self._client.chat(
@@ -84,7 +84,7 @@ class PaidRequests:
 class _ChatAccount:
     """Books one chat request: its first sending with its intent, its answer with its bill."""
 
-    model: str
+    client: ChatClient
     journal: Journal
     accounts: Accounts
     pack: Pack
@@ -96,7 +96,7 @@ class _ChatAccount:
         """See bookings.Account."""
         limit = self.accounts.budget.completion_bound(max_completion_tokens)
         return self.accounts.tariff.chat_charge(
-            self.model, body_bytes=body_bytes, max_completion_tokens=limit
+            self.client.model, body_bytes=body_bytes, max_completion_tokens=limit
         )
 
     async def open(self, charge: Charge) -> int | None:
@@ -106,7 +106,12 @@ class _ChatAccount:
         songs = self.pack.songs
         promised = self.accounts.tariff.promised_usd(len(songs))
         intent = await self.journal.intend(
-            songs, self.kind, charge, prompt_hash=PROMPT_HASH, promised_usd=promised
+            songs,
+            self.kind,
+            charge,
+            prompt_hash=PROMPT_HASH,
+            reasoning_effort=self.client.reasoning_effort,
+            promised_usd=promised,
         )
         if intent is None:
             return None

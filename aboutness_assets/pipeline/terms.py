@@ -15,6 +15,7 @@ class Terms:
 
     host: str
     chat_model: str
+    reasoning_effort: str
     embedding_model: str
     tariff: Tariff
     budget: str

@@ -49,6 +49,11 @@ class ChatClient:
         return self._sender.service.model
 
     @property
+    def reasoning_effort(self) -> str:
+        """The effort that is asked for; '' where none is sent."""
+        return self._options.reasoning_effort
+
+    @property
     def tier_refusals(self) -> int:
         """How often a request was refused so far because its tier had no capacity."""
         return self._sender.tier_refusals

@@ -106,6 +106,7 @@ async def test_of_another_prompt_model_or_table_nothing_counts(backfills: Backfi
     await backfills.smoke()
     assert (await estimated(backfills)).billed_requests == 5
     assert (await estimated(backfills, chat_model="another")).billed_requests == 0
+    assert (await estimated(backfills, reasoning_effort="high")).billed_requests == 0
 
     backfills.arrange_own("update aboutness_ops.attempt set table_id = 'another'")
     assert (await estimated(backfills)).billed_requests == 0

@@ -45,7 +45,9 @@ BILLED = Outcome("billed", Usage(100, 50), 0.25, "standard")
 
 async def intend(journal: Journal, songs: tuple[Song, ...] = SONGS, usd: float | None = 0.5) -> Intent:
     charge = replace(CHARGE, max_usd=usd)
-    intent = await journal.intend(songs, "pack", charge, prompt_hash="hash", promised_usd=0.125)
+    intent = await journal.intend(
+        songs, "pack", charge, prompt_hash="hash", reasoning_effort="none", promised_usd=0.125
+    )
     assert intent is not None
     return intent
 

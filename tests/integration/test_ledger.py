@@ -111,7 +111,10 @@ async def test_a_promise_for_embeddings_is_kept_until_it_is_spent_or_given_back(
     requests = journal(operations, books)
     songs = [Song(1, "Imagine", "John Lennon")]
     intents = [
-        await requests.intend(songs, "pack", CHARGE, prompt_hash="hash", promised_usd=0.125) for _ in range(3)
+        await requests.intend(
+            songs, "pack", CHARGE, prompt_hash="hash", reasoning_effort="none", promised_usd=0.125
+        )
+        for _ in range(3)
     ]
     used, unused, lost = [intent for intent in intents if intent is not None]
     for intent in (used, unused):

@@ -376,7 +376,9 @@ class Books:
         """Record an intent; 0.125 dollars are promised beside it."""
         songs = [Song(song_id, "Imagine", "John Lennon")]
         charge = Charge("chat", "model", "standard", usd)
-        return await self.journal.intend(songs, "pack", charge, prompt_hash="hash", promised_usd=0.125)
+        return await self.journal.intend(
+            songs, "pack", charge, prompt_hash="hash", reasoning_effort="none", promised_usd=0.125
+        )
 
     async def answered(self, intent: Intent | None) -> None:
         """Keep an answer that cost 0.25 dollars."""

@@ -27,7 +27,7 @@ with recent as (
     from recent a join aboutness_ops.chat_request r using (request_id)
     where a.kind = 'chat' and a.state = 'billed' and a.table_id = %(table_id)s
       and a.model = %(chat_model)s and r.prompt_hash = %(prompt_hash)s
-      and a.prompt_tokens > 0 and a.completion_tokens > 0
+      and r.reasoning_effort = %(reasoning_effort)s and a.prompt_tokens > 0 and a.completion_tokens > 0
 )
 """
 
@@ -53,6 +53,7 @@ class LikeRequests:
     chat_model: str
     embedding_model: str
     prompt_hash: str
+    reasoning_effort: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +104,5 @@ def _parameters(like: LikeRequests) -> dict[str, str | int]:
         "chat_model": like.chat_model,
         "embedding_model": like.embedding_model,
         "prompt_hash": like.prompt_hash,
+        "reasoning_effort": like.reasoning_effort,
     }

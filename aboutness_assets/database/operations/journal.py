@@ -77,11 +77,13 @@ class Journal:
         charge: Charge,
         *,
         prompt_hash: str,
+        reasoning_effort: str,
         promised_usd: float,
     ) -> Intent | None:
         """Record that a request is about to be sent; None where the budget's cap forbids it.
 
-        promised_usd: reserved, beside the charge, for the embedding of its texts.
+        reasoning_effort: as set, '' where none is sent. promised_usd: reserved, beside the charge, for the
+        embedding of its texts.
         Raises FatalError when it cannot be recorded: the request is not to be sent then.
         """
         intent = Intent(await self._request_ids.draw(), await self._ledger.attempt_ids.draw())
@@ -89,13 +91,13 @@ class Journal:
         parameters = [
             *(intent.attempt_id, intent.request_id, run.table_id, run.budget, run.run_id, run.range_key),
             *(kind, [str(song.song_id) for song in songs]),
-            *(Jsonb([[song.title, song.artist] for song in songs]), prompt_hash),
+            *(Jsonb([[song.title, song.artist] for song in songs]), prompt_hash, reasoning_effort),
             *(charge.model, charge.tier, charge.max_usd, promised_usd, self._ledger.max_usd),
         ]
 
         async def record(connection: AsyncConnection) -> bool:
             cursor = await connection.execute(
-                "select aboutness_ops.open_chat_request(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+                "select aboutness_ops.open_chat_request(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
                 " %s::numeric, %s::numeric, %s::numeric)",
                 parameters,
             )

@@ -53,6 +53,7 @@ async def read_terms(settings: Settings) -> Terms:
         return Terms(
             transport.host,
             settings.chat_model,
+            settings.reasoning_effort,
             settings.embedding_model,
             tariff_of(settings, transport.base_url),
             settings.budget,
