@@ -20,7 +20,14 @@ import pytest
 
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.generation.packs import Pack
-from aboutness_assets.generation.prompt import chat_messages, response_format, sent_artist, sent_title
+from aboutness_assets.generation.prompt import (
+    ANSWER_ENTRY,
+    chat_messages,
+    request_texts,
+    response_format,
+    sent_artist,
+    sent_title,
+)
 from aboutness_assets.money.estimate import (
     BilledEmbeddings,
     BilledRequest,
@@ -176,9 +183,7 @@ def named(songs: Sequence[Song], counter: TokenCounter) -> SongsLeft:
 
 
 def shape(counter: TokenCounter) -> RequestShape:
-    answer = json.loads(_answer(Pack((Song(0, "x", ""),)), iter("xx"), random.Random()))
-    entry = json.dumps(answer["songs"], separators=(",", ":")).removeprefix("{").removesuffix("}") + ","
-    return request_shape(counter, lambda songs: sent(Pack((Song(0, "", ""),) * songs)), entry)
+    return request_shape(counter, request_texts, ANSWER_ENTRY)
 
 
 def estimated(songs: Sequence[Song], counter: TokenCounter, history: History = NOTHING_BILLED) -> Estimate:

@@ -10,12 +10,13 @@ from psycopg.rows import class_row
 from aboutness_assets.database.operations.connection import Operations
 from aboutness_assets.money.estimate import BilledEmbeddings
 
-ATTEMPTS_LOOKED_AT = 20_000
-"""The latest entries of the ledger that are looked at: about 180,000 songs in packs of ten."""
+ATTEMPTS_LOOKED_AT = 10_000
+"""The latest entries of the ledger that are looked at: about 90,000 songs in packs of ten."""
 
 REQUESTS_READ = 500
 """Their latest chat requests that are read: more do not narrow an estimate any further."""
 
+# The inner limit keeps Postgres at one look into the primary key per entry: it would read the whole journal.
 _RECENT = """
 with recent as (
     select * from aboutness_ops.attempt order by attempt_id desc limit %(looked_at)s
@@ -24,7 +25,9 @@ with recent as (
            a.prompt_tokens, a.completion_tokens,
            coalesce(a.cached_tokens, 0) as cached_tokens,
            coalesce(a.cache_write_tokens, 0) as cache_write_tokens
-    from recent a join aboutness_ops.chat_request r using (request_id)
+    from recent a cross join lateral (
+        select * from aboutness_ops.chat_request c where c.request_id = a.request_id limit 1
+    ) as r
     where a.kind = 'chat' and a.state = 'billed' and a.table_id = %(table_id)s
       and a.model = %(chat_model)s and r.prompt_hash = %(prompt_hash)s
       and r.reasoning_effort = %(reasoning_effort)s and a.prompt_tokens > 0 and a.completion_tokens > 0
@@ -33,14 +36,15 @@ with recent as (
 
 _REQUESTS = _RECENT + "select * from asked order by attempt_id desc limit %(requests)s"
 
-# The songs of runs are those that were embedded by them: a run embeds what it asked for.
+# A run embeds what it asked for.
 _EMBEDDINGS = (
     _RECENT
     + """
-select (select count(distinct (run_id, song_id)) from asked, unnest(song_ids) as song_id) as songs,
+select (select count(*) from (select distinct run_id, unnest(song_ids) from asked) as songs) as songs,
        count(*) as requests, coalesce(sum(prompt_tokens), 0) as tokens
-from recent where kind = 'embedding' and state = 'billed' and table_id = %(table_id)s
-  and model = %(embedding_model)s and prompt_tokens > 0 and run_id in (select run_id from asked)
+from recent
+where kind = 'embedding' and state = 'billed' and table_id = %(table_id)s and model = %(embedding_model)s
+  and prompt_tokens > 0 and run_id = any(array(select distinct run_id from asked))
 """
 )
 
