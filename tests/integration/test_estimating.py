@@ -69,7 +69,6 @@ async def test_the_estimate_after_a_smoke_run_is_what_the_backfill_uses(backfill
 
     truth = used(backfills, since=last)
     errors = {name: figure.expected / truth[name] - 1 for name, figure in figures(found).items()}
-    logging.getLogger(__name__).info("Errors after a smoke run: %s", errors)
     assert (before.songs, before.billed_requests) == (SONGS, 0)
     assert (found.songs, found.billed_requests) == (SONGS - SMOKE_SONGS, 5)
     assert {n: e for n, e in errors.items() if n != "embedding requests" and abs(e) > 0.03} == {}
@@ -100,6 +99,24 @@ async def test_songs_that_have_a_row_are_not_estimated_and_a_full_table_takes_no
     await backfills.fill()
     done = await estimated(backfills)
     assert (done.songs, done.chat_requests, done.usd_standard) == (0, Figure(0, 0, 0), Figure(0, 0, 0))
+
+
+async def test_requests_that_asked_again_raise_the_requests_to_come(
+    backfills: Backfills, stand_in: StandIn
+) -> None:
+    await backfills.smoke()
+    without = await estimated(backfills)
+    backfills.range_key = "000000001-000000500"
+    stand_in.control({"chat": {"script": ["dropped_key"] * 10}})
+    await backfills.fill()
+
+    found = await estimated(backfills)
+
+    chat_requests = used(backfills)["chat requests"]
+    assert chat_requests > 10
+    assert found.billed_requests == chat_requests
+    per_pack = found.chat_requests.expected / found.chat_requests.low
+    assert per_pack > 1.03 > without.chat_requests.expected / without.chat_requests.low
 
 
 async def test_of_another_prompt_model_or_table_nothing_counts(backfills: Backfills) -> None:
