@@ -3,7 +3,7 @@
 usage: python -m tools.costs_report [--money-results PATH] [--songs N]
 
 PATH: what the suites wrote with --money-results; without it that part says that it was not run. Exits with 1
-where more was billed than the ledger knows of, or than a cap allowed.
+where more was billed than the ledger knows of or a cap allowed, or an estimate is farther off than promised.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from tools.estimate_trial import (
     Bill,
     Trial,
     catalogue,
-    estimate_of,
     prices,
     run_trial,
     sample,
@@ -45,8 +44,9 @@ INTRODUCTION = """\
 `make costs` writes this file. Every figure was computed by it or comes from a test that it ran; each test
 fails if its invariants do not hold.
 
-- Dollars are those of the price list for `{chat}` and `{embedding}` ({source}), except in the section on
-  money faults, which uses pretend prices. No real provider was asked.
+- Dollars are those of the price list for `{chat}` and `{embedding}`, except in the sections on faults and
+  kills, which use pretend prices. No real provider was asked.
+- The price list is {source}.
 - *Billed* is what the stand-in endpoint charges: it bills every answer that it finishes, whether or not
   anybody still listens, whatever `usage` its answer states.
 - *Spent*, *uncertain* and *reserved* are sums over the ledger, `aboutness_ops.spending`.
@@ -93,19 +93,17 @@ def main() -> int:
     if arguments.money_results:
         lines = arguments.money_results.read_text(encoding="utf-8").splitlines()
         results = [json.loads(line) for line in lines]
-    trial = whole = None
+    trial = None
     if CATALOGUE.exists():
-        songs = catalogue()
-        trial = asyncio.run(run_trial(sample(songs, arguments.songs)))
-        whole = estimate_of(songs, token_counter())
-    DOCUMENT.write_text(document(trial, whole, results), encoding="utf-8")
-    broken = broken_promises(results)
+        trial = asyncio.run(run_trial(sample(catalogue(), arguments.songs)))
+    DOCUMENT.write_text(document(trial, results), encoding="utf-8")
+    broken = broken_promises(results) + (broken_estimates(trial) if trial else [])
     for sentence in broken:
         print(sentence, file=sys.stderr)
     return bool(broken)
 
 
-def document(trial: Trial | None, whole: Estimate | None, results: Sequence[Result]) -> str:
+def document(trial: Trial | None, results: Sequence[Result]) -> str:
     """The Markdown; what was not run says so."""
     missing = NO_CATALOGUE.format(name=CATALOGUE.name)
     faults = [result for result in results if "fault" in result]
@@ -116,7 +114,7 @@ def document(trial: Trial | None, whole: Estimate | None, results: Sequence[Resu
             [
                 INTRODUCTION.format(chat=CHAT_MODEL, embedding=EMBEDDING_MODEL, source=source),
                 "## What the whole catalogue costs\n",
-                tiers(whole) if whole else missing,
+                tiers(trial.whole) if trial else missing,
                 "## Estimate against bill\n",
                 estimates(trial) if trial else missing,
                 "## Bill against ledger under every money fault\n",
@@ -141,6 +139,25 @@ def broken_promises(results: Iterable[Result]) -> list[str]:
         cap = result.get("cap_usd")
         if cap is not None and max(result["billed_usd"], result["most_committed_usd"]) > cap:
             sentences.append(f"{what}: the cap was passed.")
+    return sentences
+
+
+def broken_estimates(trial: Trial) -> list[str]:
+    """One sentence for each estimate of tokens or dollars of texts that is farther off than promised."""
+    sentences = []
+    for when, found, bill, promise in (
+        ("before any billing", trial.before, trial.bill_of_all, 0.10),
+        ("after a smoke run", trial.after, trial.bill_of_rest, 0.03),
+    ):
+        for source, each in found.items():
+            assert each.usd_standard is not None
+            for what, figure, actual in (
+                ("prompt tokens", each.prompt_tokens, bill.prompt_tokens),
+                ("completion tokens", each.completion_tokens, bill.completion_tokens),
+                ("dollars", each.usd_standard, bill.billed_usd),
+            ):
+                if abs(figure.expected / actual - 1) > promise:
+                    sentences.append(f"{what} {when}, names by {source}: not within {promise:.0%}.")
     return sentences
 
 

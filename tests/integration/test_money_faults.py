@@ -32,6 +32,9 @@ SETTINGS = {**PRICES, "pack_size": 5, "max_in_flight": 4, "quarantine_after": 1_
 CAP = 0.003
 """Reached by about half of the packs."""
 
+CAP_WITHOUT_LIMITS = 0.02
+"""Room for two answers whose length nobody limits."""
+
 LYING_USAGE = (
     "usage_missing",
     "usage_zero",
@@ -131,11 +134,14 @@ REFUSED_LIMITS: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize(("length", "cap"), [(3, None), (10, None), (10, CAP)])
+@pytest.mark.parametrize(("length", "is_capped"), [(3, False), (10, False), (10, True)])
 @pytest.mark.parametrize("refused", REFUSED_LIMITS)
 async def test_long_answers(
-    open_books: OpenBooks, tell: Tell, length: int, refused: str, cap: float | None
+    open_books: OpenBooks, tell: Tell, length: int, refused: str, is_capped: bool
 ) -> None:
+    cap = None
+    if is_capped:
+        cap = CAP_WITHOUT_LIMITS if len(REFUSED_LIMITS[refused]) == 2 else CAP
     books = await open_books(answer_length=length, refused_parameters=REFUSED_LIMITS[refused])
 
     complete = []

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from aboutness_assets.domain.songs import Song
-from aboutness_assets.money.token_counts import by_characters
-from tools.costs_report import broken_promises, document
-from tools.estimate_trial import Bill, Trial, estimate_of
+from aboutness_assets.money.estimate import Estimate
+from aboutness_assets.money.figures import Figure
+from tools.costs_report import broken_estimates, broken_promises, document
+from tools.estimate_trial import Bill, Trial
 
 FAULT: dict[str, Any] = {
     "fault": "time-outs",
@@ -20,7 +20,19 @@ FAULT: dict[str, Any] = {
     "most_committed_usd": 0.009,
 }
 KILL = {"where": "at an answer", "kills": 3, "billed_usd": 0.5, "spent_usd": 0.25, "uncertain_usd": 0.5}
-SONGS = [Song(number, "A Title", "An Artist") for number in range(100)]
+PACKS, TEXTS = Figure(10, 10, 11), Figure(1_500, 2_000, 2_500)
+ESTIMATE = Estimate(
+    songs=100,
+    chat_requests=PACKS,
+    prompt_tokens=Figure(9_000, 9_500, 11_000),
+    completion_tokens=Figure(4_000, 5_000, 6_000),
+    embedding_requests=PACKS,
+    embedding_tokens=TEXTS,
+    usd_standard=Figure(2, 2.2, 3),
+    usd_flex=Figure(1, 1.1, 1.5),
+    minutes=None,
+    billed_requests=0,
+)
 
 
 def row(text: str, beginning: str) -> str:
@@ -29,7 +41,7 @@ def row(text: str, beginning: str) -> str:
 
 
 def test_each_fault_has_its_row() -> None:
-    text = document(None, None, [FAULT, {**FAULT, "fault": "lies", "cap_usd": None}])
+    text = document(None, [FAULT, {**FAULT, "fault": "lies", "cap_usd": None}])
     assert row(text, "time-outs") == (
         "| time-outs | $0.0100 | $0.00500 | $0.00400 | $0.00200 | $0.00900 | 55 of 60 |"
     )
@@ -37,25 +49,24 @@ def test_each_fault_has_its_row() -> None:
 
 
 def test_kills_are_summed_by_where_they_struck() -> None:
-    assert row(document(None, None, [KILL, KILL]), "at an") == (
+    assert row(document(None, [KILL, KILL]), "at an") == (
         "| at an answer | 6 | $1.00000 | $0.50000 | $1.00000 |"
     )
 
 
 def test_an_estimate_stands_beside_its_bill() -> None:
-    found = estimate_of(SONGS, by_characters())
-    assert found.usd_standard is not None
-    bill = Bill(100, 10_000, 5_000, 2_000, found.usd_standard.expected / 1.1, 0.01)
-    text = document(Trial({"characters": found}, {}, bill, bill), found, [])
-    prompt, *_, dollars = [line for line in text.splitlines() if "names by characters" in line]
-    assert f"| {found.prompt_tokens.expected:,.0f} |" in prompt
-    assert prompt.endswith(f"| 10,000 | {found.prompt_tokens.expected / 10_000 - 1:+.1%} |")
-    assert dollars.endswith("| **+10.0%** |")
-    assert row(text, "`flex`") < row(text, "`standard`")
+    bill = Bill(100, 10_000, 5_000, 2_000, 2.0, 2.0)
+    text = document(Trial({"characters": ESTIMATE}, {}, bill, bill, ESTIMATE), [])
+    prompt, completion, _, dollars = [line for line in text.splitlines() if "names by characters" in line]
+    assert prompt.endswith("| prompt tokens | 9,500 | 9,000 to 11,000 | 10,000 | -5.0% |")
+    assert completion.endswith("| 5,000 | +0.0% |")
+    assert dollars.endswith("| dollars | $2.2000 | $2.0000 to $3.0000 | $2.0000 | **+10.0%** |")
+    assert row(text, "`standard`") == "| `standard` | $2.20 | $2.00 | $3.00 |"
+    assert row(text, "`flex`") == "| `flex` | $1.10 | $1.00 | $1.50 |"
 
 
 def test_what_was_not_run_says_so() -> None:
-    assert document(None, None, []).count("Not run:") == 4
+    assert document(None, []).count("Not run:") == 4
 
 
 @pytest.mark.parametrize(
@@ -70,3 +81,10 @@ def test_a_broken_promise_is_told(change: dict[str, float], sentence: str) -> No
     assert broken_promises([FAULT, KILL]) == []
     [told] = broken_promises([{**FAULT, **change}])
     assert sentence in told
+
+
+def test_an_estimate_farther_off_than_promised_is_told() -> None:
+    bill = Bill(100, 10_000, 5_000, 2_000, 2.2, 2.2)
+    assert broken_estimates(Trial({"characters": ESTIMATE}, {}, bill, bill, ESTIMATE)) == []
+    [told] = broken_estimates(Trial({}, {"characters": ESTIMATE}, bill, bill, ESTIMATE))
+    assert told == "prompt tokens after a smoke run, names by characters: not within 3%."
