@@ -258,7 +258,8 @@ async def test_four_processes_race_for_one_cap(
     assert any("ABOUTNESS_MAX_USD" in outcome.get("fault", "") for outcome in outcomes), outcomes
     assert books.unused_answers() == 0
     balance = books.hold(cap=CAP)
-    tell(f"four processes at one cap, answers {length} times as long", balance, books, CAP)
+    longer = "" if length == 1 else f", answers {length} times as long"
+    tell(f"four processes at one cap{longer}", balance, books, CAP)
     for range_key, outcome in zip(ranges, outcomes, strict=True):
         if "report" in outcome:
             books.enter(range_key, outcome["report"]["cost_usd"])
