@@ -23,6 +23,10 @@ from aboutness_assets.limits.breaker import CircuitBreaker
 SINGLE_SONG_ATTEMPTS = 2
 """Requests for a song alone before it fails for this run; a model may answer differently the second time."""
 
+CUTS_FORGIVEN = 5
+"""Answers to a song alone that may be cut by their limit without counting as an attempt: each lets the next
+ones be longer (provider.chat)."""
+
 _WORTH_ASKING_TOGETHER: tuple[Cause, ...] = ("missing", "unusable_text", "bad_confidence")
 
 
@@ -62,10 +66,10 @@ class GeneratedPack:
 async def generate(pack: Pack, ask: Ask, breaker: CircuitBreaker) -> GeneratedPack:
     """Ask for the texts of a pack's songs until each song is written or failed.
 
-    At most 2 + 2n requests for n songs: the pack, what it missed once more together, then each song
-    that is left alone, twice. An answer that cannot be read at all, or a request that is refused, goes
-    to single songs at once. A FatalError, the breaker's too, ends it: what is under way is awaited, since it
-    is paid for, and nothing more is asked.
+    At most 2 + 2n requests for n songs: the pack, what it missed once more together, then each song that is
+    left alone, twice; up to CUTS_FORGIVEN more for a song whose answers are cut by their limit. An answer that
+    cannot be read at all, or a request that is refused, goes to single songs at once. A FatalError, the
+    breaker's too, ends it: what is under way is awaited, since it is paid for, and nothing more is asked.
     """
     generation = _Generation(ask, breaker)
     failures = (await generation.request(pack, "pack")).failures
@@ -88,10 +92,14 @@ def _pack_of(songs: Sequence[Song], failures: Sequence[FailedSong]) -> Pack:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The songs that one request left without texts, and whether the same request would fail again."""
+    """The songs that one request left without texts.
+
+    is_final: the same request would fail again. is_cut: its answer ended at its limit.
+    """
 
     failures: list[FailedSong]
     is_final: bool
+    is_cut: bool = False
 
 
 _STOPPED = _Outcome([], is_final=True)
@@ -105,17 +113,20 @@ class _Generation:
     breaker: CircuitBreaker
     generated: GeneratedPack = field(default_factory=GeneratedPack)
 
-    async def request(self, pack: Pack, kind: RequestKind) -> _Outcome:
-        """Send one request, keep the texts of its answer, and let the breaker judge it."""
+    async def request(self, pack: Pack, kind: RequestKind, *, forgives_cut: bool = True) -> _Outcome:
+        """Send one request, keep the texts of its answer, and let the breaker judge it.
+
+        forgives_cut: an answer that ended at its limit is not judged, as a longer one may be asked for.
+        """
         if self.generated.error is not None:
             return _STOPPED
         try:
-            return await self._request(pack, kind)
+            return await self._request(pack, kind, forgives_cut=forgives_cut)
         except FatalError as error:
             self.generated.error = error
             return _STOPPED
 
-    async def _request(self, pack: Pack, kind: RequestKind) -> _Outcome:
+    async def _request(self, pack: Pack, kind: RequestKind, *, forgives_cut: bool) -> _Outcome:
         try:
             answered = await self.ask(pack, kind)
         except ContentFiltered as filtered:
@@ -129,20 +140,30 @@ class _Generation:
         else:
             read = read_texts(answered.chat, pack)
             self._keep(answered.request_id, read, pack)
-            outcome = _Outcome(read.rejected, is_final=bool(answered.chat.refusal))
-        self._judge(outcome.failures, pack)
+            outcome = _Outcome(
+                read.rejected,
+                is_final=bool(answered.chat.refusal),
+                is_cut=answered.chat.finish_reason == "length",
+            )
+        if not (outcome.is_cut and forgives_cut):
+            self._judge(outcome.failures, pack)
         return outcome
 
     async def request_single_song(self, song: Song, failure: FailedSong) -> None:
         """Ask for a song alone that failed in its pack; a song without texts in the end has failed."""
         if failure.cause != "provider_unavailable":
-            for _ in range(SINGLE_SONG_ATTEMPTS):
-                outcome = await self.request(Pack((song,)), "single_song")
+            attempts, cuts = SINGLE_SONG_ATTEMPTS, CUTS_FORGIVEN
+            while attempts:
+                outcome = await self.request(Pack((song,)), "single_song", forgives_cut=cuts > 0)
                 if not outcome.failures:
                     return  # written, or not asked for
                 failure = outcome.failures[0]
                 if outcome.is_final:
                     break
+                if outcome.is_cut and cuts:
+                    cuts -= 1
+                else:
+                    attempts -= 1
         self.generated.failed.append(failure)
 
     def _keep(self, request_id: int, read: ReadAnswer, pack: Pack) -> None:

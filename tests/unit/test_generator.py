@@ -19,7 +19,7 @@ from aboutness_assets.domain.errors import (
     UnparsableAnswer,
 )
 from aboutness_assets.domain.songs import RequestKind, Song
-from aboutness_assets.generation.generator import Answered, generate
+from aboutness_assets.generation.generator import CUTS_FORGIVEN, Answered, generate
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.limits.breaker import CircuitBreaker
 from tests.support.model_answers import chat_of
@@ -234,6 +234,43 @@ async def test_a_fatal_error_of_the_pack_is_the_only_outcome_and_keeps_its_cause
     assert generated.error is not None
     assert generated.error.__cause__ is cause
     assert (generated.written, generated.failed) == ([], [])
+
+
+def cut(pack: Pack) -> ChatAnswer:
+    return chat_of('{"songs":{"1":{"title":"Am', finish_reason="length")
+
+
+async def test_an_answer_that_is_cut_by_its_limit_is_asked_for_again_and_blames_nobody() -> None:
+    strict = CircuitBreaker(unavailable=1, bad_share=0, window=1)
+    ask = ScriptedAsk([cut] * (1 + CUTS_FORGIVEN))
+
+    generated = await generate(Pack(SONGS[:1]), ask, strict)
+
+    assert ask.asked[1:] == singles(*[0] * (CUTS_FORGIVEN + 1))
+    assert (len(generated.written), generated.failed, generated.error) == (1, [], None)
+
+
+async def test_the_entries_before_a_cut_are_used_and_only_the_others_are_asked_for_again() -> None:
+    def cut_after_eight(pack: Pack) -> ChatAnswer:
+        whole = content(pack)
+        return chat_of(whole[: whole.index('"9"')], finish_reason="length")
+
+    ask = ScriptedAsk([cut_after_eight])
+
+    generated = await generate(PACK, ask, never())
+
+    assert ask.asked[1:] == [("pack", [8, 9])]
+    assert len(generated.written) == 10
+
+
+async def test_answers_that_are_cut_without_end_fail_the_song_and_count_for_the_breaker() -> None:
+    ask = ScriptedAsk(otherwise=cut)
+
+    generated = await generate(Pack(SONGS[:1]), ask, never())
+    stopped = await generate(Pack(SONGS[:1]), ask, CircuitBreaker(unavailable=1, bad_share=0, window=1))
+
+    assert [failure.cause for failure in generated.failed] == ["unparsable"]
+    assert stopped.error is not None
 
 
 REPLIES = st.sampled_from(
