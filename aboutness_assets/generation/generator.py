@@ -67,8 +67,8 @@ async def generate(pack: Pack, ask: Ask, breaker: CircuitBreaker) -> GeneratedPa
     """Ask for the texts of a pack's songs until each song is written or failed.
 
     At most 2 + 2n requests for n songs: the pack, what it missed once more together, then each song that is
-    left alone, twice; up to CUTS_FORGIVEN more for a song whose answers are cut by their limit. An answer that
-    cannot be read at all, or a request that is refused, goes to single songs at once. A FatalError, the
+    left alone, twice; up to CUTS_FORGIVEN more for a song whose answers are cut by their limit. An answer
+    that cannot be read at all, or a request that is refused, goes to single songs at once. A FatalError, the
     breaker's too, ends it: what is under way is awaited, since it is paid for, and nothing more is asked.
     """
     generation = _Generation(ask, breaker)
