@@ -16,12 +16,16 @@ AttemptKind: TypeAlias = Literal["chat", "embedding"]
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one request can cost at most, in dollars; None where the model's price is unknown."""
+    """What one request can cost at most, in dollars; None where the model's price is unknown.
+
+    max_completion_tokens: of the answer that max_usd counts with.
+    """
 
     kind: AttemptKind
     model: str
     tier: str
     max_usd: float | None
+    max_completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Tariff:
                 completion_tokens=max_completion_tokens,
                 tier="default" if self.tier == "standard" and self.names_standard_tier else self.tier,
             )
-        return Charge("chat", model, self.tier, usd)
+        return Charge("chat", model, self.tier, usd, max_completion_tokens)
 
     def embedding_charge(self, model: str, *, body_bytes: int) -> Charge:
         """What an embedding request can cost at most."""
@@ -75,8 +75,13 @@ class Tariff:
         return self.embedding.upper_bound(prompt_tokens=tokens, completion_tokens=0, tier="standard")
 
     def outcome(self, charge: Charge, usage: Usage | None, tier: str | None) -> Outcome:
-        """How an answered request is booked: as billed only where its usage is there and can be true."""
+        """How an answered request is booked: as billed only where its usage is there and can be true.
+
+        A usage beyond what the request can cost at most contradicts it, and counts as uncertain.
+        """
         if usage is None or not usage.is_credible:
+            return UNCERTAIN
+        if charge.kind == "chat" and usage.completion_tokens > charge.max_completion_tokens:
             return UNCERTAIN
         price = self.chat if charge.kind == "chat" else self.embedding
         billed_tier = tier or charge.tier
@@ -90,5 +95,5 @@ class Tariff:
                 tier=billed_tier,
             )
             if charge.max_usd is not None and usd > charge.max_usd:
-                return UNCERTAIN  # it contradicts what the request can cost at most
+                return UNCERTAIN
         return Outcome("billed", usage, usd, billed_tier)

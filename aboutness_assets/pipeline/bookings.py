@@ -86,6 +86,7 @@ class Booking:
         """Close the entry as billed, or as uncertain where usage is missing or cannot be true."""
         assert self._open is not None
         outcome = self._accounts.tariff.outcome(self._open[1], usage, service_tier)
+        self._accounts.budget.answered(self._open[1], usage)
         if outcome.state == "uncertain":
             self._accounts.budget.warn_of_usage(self._open[1], usage, self._accounts.log)
         await self._close(outcome, body)
@@ -104,7 +105,7 @@ class Booking:
         assert self._open is not None
         (attempt_id, _), self._open = self._open, None
         self.may_be_billed |= outcome.state == "uncertain"
-        self._accounts.budget.closed(outcome, await self._account.close(attempt_id, outcome, body))
+        self._accounts.budget.closed(await self._account.close(attempt_id, outcome, body))
         self.is_under_way = False
 
 

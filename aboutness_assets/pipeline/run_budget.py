@@ -5,7 +5,7 @@ import logging
 
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Outcome, Spending
+from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Spending
 
 UNLIMITED_COMPLETION_TOKENS = 16_384
 """Bound of an answer whose request sets no limit, before any answer was seen."""
@@ -43,6 +43,7 @@ class RunBudget:
         self._closed = asyncio.Event()
         self._has_warned = False
         self._has_told_of_estimates = False
+        self._limits_are_ignored = False
         self._answers = 0
         self._longest_answer = 0
         self._largest_usd = 0.0
@@ -50,22 +51,25 @@ class RunBudget:
     def completion_bound(self, limit: int | None) -> int:
         """Tokens that an answer has at most: its request's own limit, else twice the longest answer so far.
 
-        The latter is an estimate, and never below UNLIMITED_COMPLETION_TOKENS.
+        The latter is an estimate, and never below UNLIMITED_COMPLETION_TOKENS. It also counts where an answer
+        was longer than its limit: the endpoint takes limits and does not obey them.
         """
-        return limit or max(UNLIMITED_COMPLETION_TOKENS, 2 * self._longest_answer)
+        if limit is not None and not self._limits_are_ignored:
+            return limit
+        return max(UNLIMITED_COMPLETION_TOKENS, 2 * self._longest_answer)
 
     async def wait_to_ramp_up(self, limit: int | None, log: logging.Logger) -> None:
         """Under a cap, let requests whose answers have no limit go one by one at first, then by doubling.
 
         What they cost is seen before many of them are under way.
         """
-        if limit is not None or self.max_usd is None:
+        if self.max_usd is None or (limit is not None and not self._limits_are_ignored):
             return
         if not self._has_told_of_estimates:
             self._has_told_of_estimates = True
             log.warning(
-                "The endpoint takes no limit on the length of an answer, so the cap ABOUTNESS_MAX_USD rests "
-                "on estimates: the longest answer so far, twice. Requests ramp up slowly."
+                "The endpoint limits no answer's length, so the cap ABOUTNESS_MAX_USD rests on estimates: "
+                "the longest answer so far, twice. Requests ramp up slowly."
             )
         while self._open_requests > self._answers:
             self._closed.clear()
@@ -85,12 +89,16 @@ class RunBudget:
         """A request was reserved for."""
         self._open_requests += 1
 
-    def closed(self, outcome: Outcome, spending: Spending) -> None:
+    def answered(self, charge: Charge, usage: Usage | None) -> None:
+        """An answer came; what it used tells how long answers are."""
+        self._answers += 1
+        if usage is not None and charge.kind == "chat":
+            self._longest_answer = max(self._longest_answer, usage.completion_tokens)
+            self._limits_are_ignored |= usage.completion_tokens > charge.max_completion_tokens
+
+    def closed(self, spending: Spending) -> None:
         """A request has ended; these are the budget's sums now."""
         self._open_requests -= 1
-        if outcome.usage is not None:
-            self._answers += 1
-            self._longest_answer = max(self._longest_answer, outcome.usage.completion_tokens)
         self.spending = spending
         self._closed.set()
 
