@@ -60,7 +60,7 @@ def _price_line(name: str, price: Price | None, setting: str, is_capped: bool) -
     parts = [f"{rates.prompt} in"]
     if rates.completion:
         parts += [f"{rates.cached} cached", f"{rates.completion} out"]
-    return PreflightLine(name, f"{', '.join(parts)} dollars per million tokens; {price.source}")
+    return PreflightLine(name, f"dollars per million tokens: {', '.join(parts)}; {price.source}")
 
 
 def budget_line(terms: Terms, spending: Spending) -> PreflightLine:
