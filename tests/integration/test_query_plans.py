@@ -53,7 +53,8 @@ from generate_series({first}, {last}) as n;
 insert into aboutness_ops.attempt
   (request_id, table_id, budget, run_id, range_key, kind, model, tier, state, max_usd, usd, reported_by)
 select n, 'table', 'budget', 'earlier', 'range ' || (n - 1) / 1000, 'chat', 'model', 'standard',
-  case when n % 1000 = 1 then 'in_flight' else 'billed' end, 0.25, 0.125,
+  case when n % 1000 = 1 then 'in_flight' else 'billed' end, 0.25,
+  case when n % 1000 <> 1 then 0.125 end,
   case when n % 1000 not in (1, 2) then 'earlier' end
 from generate_series({first}, {last}) as n;
 insert into aboutness_ops.failed_song
@@ -143,7 +144,7 @@ async def reads_of(url: str) -> AsyncIterator[Reads]:
     class Recording(AsyncCursor[Any]):
         async def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
             text = query if isinstance(query, sql.Composable) else sql.SQL(query)
-            if text.as_string().strip().startswith("select"):
+            if text.as_string().strip().startswith(("select", "with")):
                 queries.append((text, params))
             return await super().execute(query, params, **options)
 
@@ -216,13 +217,13 @@ async def test_orphaned_requests_are_found_by_their_range(our_reads: Reads) -> N
     assert await our_reads.rows_looked_at() <= 4
 
 
-async def test_a_range_is_reported_without_a_look_at_what_was_reported(our_reads: Reads) -> None:
+async def test_a_range_is_reported_by_a_look_at_its_own_attempts_alone(our_reads: Reads) -> None:
     operations = Operations(our_reads.pool)
     run = RangeRun("table", "range 5", "now", "budget")
     totals = await PostgresLedger(operations, run, IdBlocks(operations, "attempt"), None).report()
 
     assert totals.usd == 0.125
-    assert await our_reads.rows_looked_at() <= 8
+    assert await our_reads.rows_looked_at() <= 1_100
 
 
 async def test_failed_songs_are_found_by_their_ids(our_reads: Reads) -> None:
