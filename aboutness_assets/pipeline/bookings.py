@@ -65,22 +65,27 @@ class Booking:
         budget = self._accounts.budget
         charge = self._account.charge(body_bytes, max_completion_tokens)
         budget.require_price(charge)
-        if charge.kind == "chat":
-            await budget.wait_to_ramp_up(max_completion_tokens, self._accounts.log)
+        async with budget.ramping_up(charge, max_completion_tokens, self._accounts.log):
+            # Again: an answer that came meanwhile may be the longest so far.
+            charge = self._account.charge(body_bytes, max_completion_tokens)
+            attempt_id = await self._enter(charge)
+            budget.opened()
+        self._open = attempt_id, charge
+        if self.is_given_up:  # while its entry was committed: it has not left and will not
+            await self._close(REFUSED)
+            raise asyncio.CancelledError
+
+    async def _enter(self, charge: Charge) -> int:
+        """Open an entry once there is room for it; its attempt_id."""
         while True:
             if charge.kind == "chat":  # after a stop no text is asked for, but those that came are embedded
                 self._accounts.stop.raise_if_stopped()
             self.is_under_way = True
             attempt_id = await self._account.open(charge)
             if attempt_id is not None:
-                break
+                return attempt_id
             self.is_under_way = False
-            await budget.wait_for_room(charge)
-        budget.opened()
-        self._open = attempt_id, charge
-        if self.is_given_up:  # while its entry was committed: it has not left and will not
-            await self._close(REFUSED)
-            raise asyncio.CancelledError
+            await self._accounts.budget.wait_for_room(charge)
 
     async def answered(self, body: bytes, usage: Usage | None, service_tier: str | None) -> None:
         """Close the entry as billed, or as uncertain where usage is missing or cannot be true."""

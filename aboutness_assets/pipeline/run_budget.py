@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
@@ -41,6 +43,7 @@ class RunBudget:
         self._open_requests = 0
         self._packs_to_write = 0
         self._closed = asyncio.Event()
+        self._ramp = asyncio.Lock()
         self._has_warned = False
         self._has_told_of_estimates = False
         self._limits_are_ignored = False
@@ -58,12 +61,16 @@ class RunBudget:
             return limit
         return max(UNLIMITED_COMPLETION_TOKENS, 2 * self._longest_answer)
 
-    async def wait_to_ramp_up(self, limit: int | None, log: logging.Logger) -> None:
+    @asynccontextmanager
+    async def ramping_up(self, charge: Charge, limit: int | None, log: logging.Logger) -> AsyncIterator[None]:
         """Under a cap, let requests whose answers have no limit go one by one at first, then by doubling.
 
-        What they cost is seen before many of them are under way.
+        What they cost is seen before many of them are under way. To be opened within: one at a time, so that
+        each finds those before it counted.
         """
-        if self.max_usd is None or (limit is not None and not self._limits_are_ignored):
+        is_limited = limit is not None and not self._limits_are_ignored
+        if is_limited or self.max_usd is None or charge.kind != "chat":
+            yield
             return
         if not self._has_told_of_estimates:
             self._has_told_of_estimates = True
@@ -71,9 +78,11 @@ class RunBudget:
                 "The endpoint limits no answer's length, so the cap ABOUTNESS_MAX_USD rests on estimates: "
                 "the longest answer so far, twice. Requests ramp up slowly."
             )
-        while self._open_requests > self._answers:
-            self._closed.clear()
-            await self._closed.wait()
+        async with self._ramp:
+            while self._open_requests > self._answers:
+                self._closed.clear()
+                await self._closed.wait()
+            yield
 
     def require_price(self, charge: Charge) -> None:
         """Raises FatalError where there is a cap and the price of what is to be sent is unknown."""

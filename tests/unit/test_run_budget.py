@@ -58,22 +58,6 @@ def test_a_cap_needs_prices() -> None:
         budget().require_price(unknown)
 
 
-async def test_without_a_limit_requests_under_a_cap_ramp_up() -> None:
-    money = budget()
-    await money.wait_to_ramp_up(None, LOG)
-    money.opened()
-    second = asyncio.create_task(money.wait_to_ramp_up(None, LOG))
-    await asyncio.sleep(0)
-    assert not second.done()
-
-    money.answered(CHARGE, Usage(950, 590))
-    money.closed(Spending(0.25, 0.0, 0.0))
-
-    await asyncio.wait_for(second, 5)
-    await asyncio.wait_for(budget(max_usd=None).wait_to_ramp_up(None, LOG), 5)
-    await asyncio.wait_for(money.wait_to_ramp_up(1_000, LOG), 5)
-
-
 def test_a_limit_bounds_an_answer_until_one_is_longer() -> None:
     money = budget()
     assert money.completion_bound(1_000) == 1_000
