@@ -53,6 +53,11 @@ class Operations:
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._committing: asyncio.Task[None] | None = None
 
+    @property
+    def conninfo(self) -> str:
+        """Where it is, as libpq reads it; it may hold a password."""
+        return str(self._pool.conninfo)
+
     def connection(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """An autocommit connection, for work that is not retried."""
         return self._pool.connection()

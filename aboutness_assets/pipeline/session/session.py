@@ -99,8 +99,7 @@ class Session:
         self, range_keys: Sequence[str] | None, log: logging.Logger
     ) -> AbstractAsyncContextManager[None]:
         """Hold ranges for this run alone (None: the whole table), waiting while another run holds one."""
-        conninfo = operations_conninfo(self._settings.operations_url())
-        return exclusive_ranges(conninfo, self.table.table_id, range_keys, log)
+        return exclusive_ranges(self.operations.conninfo, self.table.table_id, range_keys, log)
 
     @asynccontextmanager
     async def filling(self, log: logging.Logger, *, ranges: int = 1) -> AsyncIterator[Filling]:
