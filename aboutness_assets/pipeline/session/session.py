@@ -120,7 +120,7 @@ class Session:
         spent = await budget_spending(self.operations, run.table_id, run.budget)
         tariff = tariff_of(settings, transport.base_url)
         if not tariff.is_known:
-            log.warning("A price is %s: what this run costs is not counted.", tariff.source)
+            log.warning("What this run costs is not counted, as a price is unknown: %s.", tariff.source)
         budget = RunBudget(settings.budget, settings.max_usd, spent, is_pretend=tariff.is_pretend)
         progress = Progress(ranges, budget, log)
         filling = Filling(
