@@ -35,7 +35,7 @@ def test_metadata_of_a_range_with_nothing_to_do_is_numbers_without_tables() -> N
     assert metadata["cost_usd"] == 0
     assert not {"failed_songs", "sample"} & set(metadata)
     texts = {name for name, value in metadata.items() if not isinstance(value, (int, float))}
-    assert texts == {"texts_by", "vectors_by"}
+    assert texts == {"texts_by", "vectors_by", "prices_from"}
 
 
 def test_an_unknown_cost_is_null_and_not_zero() -> None:
