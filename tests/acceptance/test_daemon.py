@@ -22,7 +22,7 @@ CANCELED = "000001001-000001050"
 KILLED = "000002001-000002050"
 WITH_FAILURES = "000003001-000003050"
 UNTOUCHED = [f"{lower:09}-{lower + 49:09}" for lower in range(4001, 4201, 50)]
-"""More than half of the songs; filled by no test, so that the whole is not ready in whatever order they run."""
+"""More than half of the songs, filled by no test: the whole is never ready, in whatever order they run."""
 
 SONG_IDS = [
     *range(1, 21),
