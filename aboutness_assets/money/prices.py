@@ -12,7 +12,6 @@ from decimal import Decimal
 from aboutness_assets.domain.errors import SettingsError
 from aboutness_assets.money.price_list import ListedPrice, listed_price
 from aboutness_assets.money.rates import TIER_FACTORS, Rates, multiplied
-from aboutness_assets.money.usage import check_usage
 
 CHAT_PRICE, EMBEDDING_PRICE = "ABOUTNESS_CHAT_PRICE", "ABOUTNESS_EMBEDDING_PRICE"
 
@@ -59,22 +58,19 @@ class Price:
         """US dollars for one request, never below 0.
 
         cached_tokens and cache_write_tokens are parts of prompt_tokens; impossible counts are brought to the
-        nearest possible ones (``check_usage`` says which). A tier without a known price costs what the
-        dearest known one does; ``tier_note`` says so.
+        nearest possible ones. A tier without a known price costs what the dearest known one does;
+        ``tier_note`` says so.
         """
-        usage = check_usage(
-            prompt_tokens=prompt_tokens,
-            cached_tokens=cached_tokens,
-            cache_write_tokens=cache_write_tokens,
-            completion_tokens=completion_tokens,
-        )
-        rates = self.rates_of(tier, usage.prompt_tokens)
+        prompt = max(0, prompt_tokens)
+        cached = min(max(0, cached_tokens), prompt)
+        written = min(max(0, cache_write_tokens), prompt - cached)
+        rates = self.rates_of(tier, prompt)
         return float(
             (
-                (usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens) * rates.prompt
-                + usage.cached_tokens * rates.cached
-                + usage.cache_write_tokens * rates.cache_write
-                + usage.completion_tokens * rates.completion
+                (prompt - cached - written) * rates.prompt
+                + cached * rates.cached
+                + written * rates.cache_write
+                + max(0, completion_tokens) * rates.completion
             )
             / 1_000_000
         )
