@@ -11,12 +11,3 @@ def estimate_tokens(text: str) -> int:
     """Tokens that a text is likely to be: a quarter of its ASCII characters, rounded up, and all others."""
     ascii_characters = len(text.encode("ascii", "ignore"))
     return ceil(ascii_characters / _ASCII_CHARACTERS_PER_TOKEN) + len(text) - ascii_characters
-
-
-def token_upper_bound(text: str) -> int:
-    """Tokens that a text cannot exceed: its UTF-8 bytes, as a byte-pair token stands for a byte at least.
-
-    What a provider adds of its own (a frame about each message) is not in it. A lone surrogate counts as the
-    three bytes of the replacement character.
-    """
-    return len(text.encode("utf-8", "surrogatepass"))

@@ -29,7 +29,7 @@ class TokenCounter:
 def token_counter() -> TokenCounter:
     """The best counter at hand: the tokenizer of the extra ``tokens`` (o200k), else characters.
 
-    The tokenizer takes a second and 140 MB when it counts for the first time,, then 5 µs per title.
+    The tokenizer takes a second and 140 MB when it counts for the first time, then 5 µs per title.
     """
     if find_spec("bpe_openai") is None:
         return by_characters()
