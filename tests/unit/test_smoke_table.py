@@ -9,7 +9,7 @@ UNTOUCHED = OldStyleComparison(65, [], [])
 
 
 def counts(new_rows: int = 50, **violations: int) -> TextCounts:
-    return TextCounts(new_rows, 0, dict.fromkeys(TEXT_CRITERIA, 0) | violations, {})
+    return TextCounts(new_rows, dict.fromkeys(TEXT_CRITERIA, 0) | violations, {})
 
 
 def failing(report: Report, rows: TextCounts, old_style: OldStyleComparison = UNTOUCHED) -> list[str]:

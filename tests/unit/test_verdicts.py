@@ -19,7 +19,7 @@ UNTOUCHED = OldStyleComparison(65, [], [])
 
 def counts(new_rows: int = 50, **violations: int) -> TextCounts:
     found = dict.fromkeys(TEXT_CRITERIA, 0) | violations
-    return TextCounts(new_rows, 65, found, {name: [7, 8] for name, count in found.items() if count})
+    return TextCounts(new_rows, found, {name: [7, 8] for name, count in found.items() if count})
 
 
 def test_each_text_criterion_has_a_verdict_of_its_own() -> None:

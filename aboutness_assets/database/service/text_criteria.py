@@ -29,10 +29,9 @@ EXAMPLES = 20
 
 @dataclass(frozen=True, slots=True)
 class TextCounts:
-    """How many rows there are and how many violate each text criterion, with a few of their song ids."""
+    """How many new rows there are and how many violate each text criterion, with a few of their song ids."""
 
     new_rows: int
-    old_style_rows: int
     violations: dict[str, int]
     examples: dict[str, list[SongId]]
 
@@ -43,26 +42,24 @@ async def count_violations(
     """Count the new rows that violate each text criterion, in one pass over the table.
 
     within: a condition on song_aboutness that chooses the rows to look at. Rows created before rollout_at
-    are old-style: they are only counted.
+    are old-style: they do not count.
     """
     new = sql.SQL("(created_at >= {})").format(sql.Literal(rollout_at))
     counts = sql.SQL(", ").join(
         sql.SQL("count(*) filter (where {} and {})").format(new, sql.SQL(violated))
         for violated in TEXT_CRITERIA.values()
     )
-    query = sql.SQL(
-        "select count(*) filter (where {}), count(*) filter (where not {}), {} from song_aboutness where {}"
-    )
-    cursor = await connection.execute(query.format(new, new, counts, within))
+    query = sql.SQL("select count(*) filter (where {}), {} from song_aboutness where {}")
+    cursor = await connection.execute(query.format(new, counts, within))
     row = await cursor.fetchone()
     assert row is not None
-    violations = dict(zip(TEXT_CRITERIA, (int(count) for count in row[2:]), strict=True))
+    violations = dict(zip(TEXT_CRITERIA, (int(count) for count in row[1:]), strict=True))
     examples = {
         name: await _examples(connection, sql.SQL(TEXT_CRITERIA[name]), new, within)
         for name, count in violations.items()
         if count
     }
-    return TextCounts(int(row[0]), int(row[1]), violations, examples)
+    return TextCounts(int(row[0]), violations, examples)
 
 
 async def _examples(
