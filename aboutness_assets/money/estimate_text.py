@@ -2,6 +2,7 @@
 
 from aboutness_assets.money.estimate import Estimate
 from aboutness_assets.money.figures import Figure
+from aboutness_assets.money.prices import CHAT_PRICE, EMBEDDING_PRICE
 from aboutness_assets.money.tariff import Tariff
 
 
@@ -29,8 +30,8 @@ def _dollars(figure: Figure | None, tier: str, tariff: Tariff) -> str:
         lacking = [
             name
             for name, price in (
-                ("ABOUTNESS_CHAT_PRICE", tariff.chat),
-                ("ABOUTNESS_EMBEDDING_PRICE", tariff.embedding),
+                (CHAT_PRICE, tariff.chat),
+                (EMBEDDING_PRICE, tariff.embedding),
             )
             if price is None
         ]

@@ -83,7 +83,7 @@ class Tariff:
             return UNCERTAIN
         if charge.kind == "chat" and usage.completion_tokens > charge.max_completion_tokens:
             return UNCERTAIN
-        price = self.chat if charge.kind == "chat" else self.embedding
+        price = self._price_of(charge)
         billed_tier = tier or charge.tier
         usd = None
         if price is not None:
@@ -97,3 +97,11 @@ class Tariff:
             if charge.max_usd is not None and usd > charge.max_usd:
                 return UNCERTAIN
         return Outcome("billed", usage, usd, billed_tier)
+
+    def tier_note(self, charge: Charge, outcome: Outcome) -> str | None:
+        """A sentence where the price of the tier that was billed is assumed or unknown, else None."""
+        price = self._price_of(charge)
+        return None if price is None or outcome.tier is None else price.tier_note(outcome.tier)
+
+    def _price_of(self, charge: Charge) -> Price | None:
+        return self.chat if charge.kind == "chat" else self.embedding

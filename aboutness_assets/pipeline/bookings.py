@@ -94,6 +94,9 @@ class Booking:
         self._accounts.budget.answered(self._open[1], usage)
         if outcome.state == "uncertain":
             self._accounts.budget.warn_of_usage(self._open[1], usage, self._accounts.log)
+        self._accounts.budget.tell_of_tier(
+            self._accounts.tariff.tier_note(self._open[1], outcome), self._accounts.log
+        )
         await self._close(outcome, body)
 
     async def lost(self, loss: Loss) -> None:

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Spending
+from aboutness_assets.money.prices import CHAT_PRICE, EMBEDDING_PRICE
 
 UNLIMITED_COMPLETION_TOKENS = 16_384
 """Bound of an answer whose request sets no limit, before any answer was seen."""
-
 
 CAP_MARGIN = 1.1
 """On what the songs that are left will cost by what songs have cost so far."""
@@ -45,6 +45,7 @@ class RunBudget:
         self._closed = asyncio.Event()
         self._ramp = asyncio.Lock()
         self._has_warned = False
+        self._tier_notes: set[str] = set()
         self._has_told_of_estimates = False
         self._limits_are_ignored = False
         self._answers = 0
@@ -87,7 +88,7 @@ class RunBudget:
     def require_price(self, charge: Charge) -> None:
         """Raises FatalError where there is a cap and the price of what is to be sent is unknown."""
         if self.max_usd is not None and charge.max_usd is None:
-            setting = "ABOUTNESS_CHAT_PRICE" if charge.kind == "chat" else "ABOUTNESS_EMBEDDING_PRICE"
+            setting = CHAT_PRICE if charge.kind == "chat" else EMBEDDING_PRICE
             raise FatalError(
                 f"ABOUTNESS_MAX_USD is set, but the price of the model {charge.model!r} is unknown, so the "
                 f"cap cannot be kept. Set {setting} to its price, choose a model with a known price, or "
@@ -163,3 +164,9 @@ class RunBudget:
                 charge.model,
                 "no usage" if usage is None else f"a usage that cannot be true ({usage})",
             )
+
+    def tell_of_tier(self, note: str | None, log: logging.Logger) -> None:
+        """Say once a run and tier that what was billed rests on a price that nobody published."""
+        if note is not None and note not in self._tier_notes:
+            self._tier_notes.add(note)
+            log.warning("%s", note)

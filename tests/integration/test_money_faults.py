@@ -300,10 +300,11 @@ FLEX: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", FLEX)
-async def test_flex(open_books: OpenBooks, tell: Tell, what: str) -> None:
+async def test_flex(open_books: OpenBooks, tell: Tell, what: str, caplog: pytest.LogCaptureFixture) -> None:
     books = await open_books(chat=FLEX[what])
 
     await books.fill(tier="flex", request_timeout=1)
+    assert caplog.text.count("in service tier 'flex' is assumed: 0.5 times the standard price") == 1
 
     assert len(books.backfills.rows()) == SONGS
     _hold_the_price_to_the_tier(books)

@@ -76,3 +76,12 @@ def test_a_usage_that_cannot_be_booked_is_mentioned_once(caplog: pytest.LogCaptu
 
     assert len(caplog.records) == 1
     assert "states no usage" in caplog.text
+
+
+def test_a_note_on_a_tier_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    money = budget()
+
+    for note in (None, "Assumed.", "Assumed.", "Unknown."):
+        money.tell_of_tier(note, LOG)
+
+    assert caplog.messages == ["Assumed.", "Unknown."]

@@ -92,3 +92,15 @@ def test_unknown_prices_say_which_setting_helps() -> None:
     assert unknown.chat_charge("model", body_bytes=1, max_completion_tokens=1).max_usd is None
     assert unknown.outcome(replace(CHARGE, max_usd=None), USAGE, None).usd is None
     assert Tariff(None, None, "standard").promised_usd(10) == 0.0
+
+
+def test_a_billed_tier_whose_price_nobody_published_is_said_to_be_so() -> None:
+    def note(tier: str | None) -> str | None:
+        return TARIFF.tier_note(CHARGE, TARIFF.outcome(CHARGE, USAGE, tier))
+
+    assert note(None) is note("default") is None
+    assert "'flex' is assumed: 0.5 times the standard price (our contract)" in (note("flex") or "")
+    assert "'scale' is not known: the dearest" in (
+        TARIFF.tier_note(CHARGE, replace(TARIFF.outcome(CHARGE, USAGE, None), tier="scale")) or ""
+    )
+    assert TARIFF.tier_note(CHARGE, UNCERTAIN) is None
