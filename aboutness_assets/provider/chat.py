@@ -53,11 +53,6 @@ class ChatClient:
         """The effort that is asked for; '' where none is sent."""
         return self._options.reasoning_effort
 
-    @property
-    def tier_refusals(self) -> int:
-        """How often a request was refused so far because its tier had no capacity."""
-        return self._sender.tier_refusals
-
     async def chat(
         self,
         messages: Sequence[Mapping[str, Any]],

@@ -101,6 +101,7 @@ class Clients:
     chat_client: ChatClient
     embedding_client: EmbeddingClient
     attempts: RecordedAttempts
+    chat_sender: Sender
 
     async def chat(
         self,
@@ -153,4 +154,5 @@ async def open_clients(
             ChatClient(chat, Capabilities(log), options or ChatOptions("none"), log),
             EmbeddingClient(embedding),
             RecordedAttempts(),
+            chat,
         )

@@ -376,7 +376,7 @@ async def test_flex_without_capacity_is_asked_again_and_neither_billed_nor_a_rat
     async with open_clients(endpoint.base_url, options=FLEX, chat_throttle=throttle) as clients:
         assert (await clients.chat()).content == "at last"
     assert clients.attempts.ends == ["refused"] * many + ["answered"]
-    assert clients.chat_client.tier_refusals == many
+    assert clients.chat_sender.tier_refusals == many
     assert throttle.rate_limits == 0
     assert "no capacity in the tier 'flex' (HTTP 429: Resource Unavailable)" in caplog.text
     assert "rate limit is reached" not in caplog.text
@@ -391,7 +391,7 @@ async def test_flex_that_stays_without_capacity_ends_the_request_as_an_outage(
         with pytest.raises(ProviderUnavailable, match=r"failed 7 times.*no capacity in the tier 'flex'"):
             await clients.chat()
     assert clients.attempts.ends == ["refused"] * 7
-    assert clients.chat_client.tier_refusals == 7
+    assert clients.chat_sender.tier_refusals == 7
 
 
 async def test_a_request_that_waits_for_flex_keeps_no_other_from_its_slot(endpoint: ScriptedEndpoint) -> None:
@@ -415,7 +415,7 @@ async def test_the_rate_limit_of_flex_is_a_rate_limit(endpoint: ScriptedEndpoint
     async with open_clients(endpoint.base_url, options=FLEX, chat_throttle=throttle) as clients:
         await clients.chat()
     assert clients.attempts.ends == ["rate_limited", "answered"]
-    assert (throttle.rate_limits, clients.chat_client.tier_refusals) == (1, 0)
+    assert (throttle.rate_limits, clients.chat_sender.tier_refusals) == (1, 0)
 
 
 async def test_the_same_words_about_a_request_for_no_tier_are_a_rate_limit(
@@ -426,7 +426,7 @@ async def test_the_same_words_about_a_request_for_no_tier_are_a_rate_limit(
     async with open_clients(endpoint.base_url, chat_throttle=throttle) as clients:
         await clients.chat()
     assert clients.attempts.ends == ["rate_limited", "answered"]
-    assert (throttle.rate_limits, clients.chat_client.tier_refusals) == (1, 0)
+    assert (throttle.rate_limits, clients.chat_sender.tier_refusals) == (1, 0)
 
 
 async def test_flex_without_quota_is_fatal(endpoint: ScriptedEndpoint) -> None:
