@@ -80,11 +80,6 @@ class Throttle:
         self._latency = RunningMean()
 
     @property
-    def max_pause_seconds(self) -> float:
-        """The longest pause that a server may ask for."""
-        return self._max_pause_seconds
-
-    @property
     def max_in_flight(self) -> int:
         """How many requests may be in flight now."""
         return self._slots.size

@@ -48,16 +48,12 @@ class Report:
         seconds = self.seconds or time.monotonic() - self.started_at
         return self.songs_written / seconds if seconds > 0 else 0.0
 
-    def finish(self) -> None:
-        """Stop the clock."""
-        self.seconds = time.monotonic() - self.started_at
-
     def account(self, totals: Totals) -> None:
         """Take over what the ledger knows of the range; stops the clock.
 
         Attempts of earlier runs over the range that no materialization has counted are among them.
         """
-        self.finish()
+        self.seconds = time.monotonic() - self.started_at
         self.embedding_requests = totals.embedding_requests
         self.prompt_tokens = totals.prompt_tokens
         self.cached_tokens = totals.cached_tokens
