@@ -13,7 +13,7 @@ from aboutness_assets.limits.store import Pause
 from aboutness_assets.limits.throttle import Throttle
 from tests.support.service_database import ServiceDatabase
 from tests.support.simulated_provider import Provider, keep_asking, processes
-from tests.support.virtual_time import now, run_in_virtual_time
+from tests.support.virtual_time import now, release_times, run_in_virtual_time
 
 BURST_SECONDS = 1
 """What was not used may be made up for within so long."""
@@ -41,17 +41,6 @@ def with_many(
             await test(throttles)
 
     run_in_virtual_time(main)
-
-
-async def release_times(throttle: Throttle, requests: int, tokens: int = 100) -> list[float]:
-    """When each of so many requests, all waiting from the start, is let go; in seconds from now."""
-    began = now()
-
-    async def released() -> float:
-        await throttle.reserve(tokens)
-        return now() - began
-
-    return await asyncio.gather(*(released() for _ in range(requests)))
 
 
 async def ask_for(seconds: float, provider: Provider, throttles: list[Throttle]) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from aboutness_assets.database.operations.connection import Operations, Work
+from aboutness_assets.limits.throttle import Throttle
 
 T = TypeVar("T")
 
@@ -71,3 +72,14 @@ def run_in_virtual_time(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run main to its end, in a new loop."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(main())
+
+
+async def release_times(throttle: Throttle, requests: int, tokens: int = 100) -> list[float]:
+    """When each of so many requests, all waiting from the start, is let go; in seconds from now."""
+    began = now()
+
+    async def released() -> float:
+        await throttle.reserve(tokens)
+        return now() - began
+
+    return await asyncio.gather(*(released() for _ in range(requests)))

@@ -14,7 +14,7 @@ from aboutness_assets.limits.slots import MAX_IN_FLIGHT, MIN_IN_FLIGHT, MIN_LATE
 from aboutness_assets.limits.store import Pause
 from aboutness_assets.limits.throttle import Reservation, Throttle
 from tests.support.memory_limit_store import MemoryLimitStore
-from tests.support.virtual_time import now, run_in_virtual_time
+from tests.support.virtual_time import now, release_times, run_in_virtual_time
 
 BURST_SECONDS = 1
 """What was not used may be made up for within so long."""
@@ -35,17 +35,6 @@ def with_many(
         await test([Throttle(store, max_in_flight=max_in_flight, clock=now) for _ in range(number)])
 
     run_in_virtual_time(main)
-
-
-async def release_times(throttle: Throttle, requests: int, tokens: int = 100) -> list[float]:
-    """When each of so many requests, all waiting from the start, is let go; in seconds from now."""
-    began = now()
-
-    async def released() -> float:
-        await throttle.reserve(tokens)
-        return now() - began
-
-    return await asyncio.gather(*(released() for _ in range(requests)))
 
 
 def test_requests_are_spread_over_the_minute() -> None:
