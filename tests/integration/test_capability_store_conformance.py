@@ -19,7 +19,7 @@ from aboutness_assets.database.operations.connection import Operations
 from aboutness_assets.provider.capability_store import CapabilityStore
 from tests.support.memory_capability_store import MemoryCapabilityStore
 
-FACTS = {"left_out": ["reasoning_effort"], "max_inputs": 64, "is_plain": False, "limit": None, "ü": [{"a": 1.5}]}
+FACTS = {
     "left_out": ["reasoning_effort"],
     "max_inputs": 64,
     "is_plain": False,
