@@ -94,6 +94,87 @@ async def test_a_bare_vector_column_takes_its_dimension_from_the_rows(make_servi
     assert (await table_of(service)).dimension == 3
 
 
+CAPITALS = {"low": "LOW", "medium": "MEDIUM", "high": "HIGH"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "labels"),
+    [
+        (
+            "create type certainty as enum ('LOW', 'MEDIUM', 'HIGH', 'NEVER');"
+            " alter table song_aboutness alter emotions_confidence type certainty using null,"
+            " alter moments_confidence type certainty using null",
+            CAPITALS,
+        ),
+        (
+            "create domain sureness as text check (value in ('Low', 'Medium', 'High'));"
+            " alter table song_aboutness alter emotions_confidence type sureness,"
+            " alter moments_confidence type sureness",
+            {"low": "Low", "medium": "Medium", "high": "High"},
+        ),
+        (
+            "alter table song_aboutness"
+            " add check (emotions_confidence is null or emotions_confidence ~ '^(LOW|MEDIUM|HIGH)$'),"
+            " add check (moments_confidence = any (array['LOW', 'MEDIUM', 'HIGH']))",
+            CAPITALS,
+        ),
+    ],
+)
+async def test_confidences_are_written_as_the_column_spells_them(
+    make_service: MakeService, statement: str, labels: dict[str, str]
+) -> None:
+    service = make_service()
+    arrange(service, statement)
+
+    assert (await table_of(service)).confidence_labels == labels
+    assert (await insert(service, [row(1)])).written == 1
+    assert look(
+        service, "select emotions_confidence::text, moments_confidence::text from song_aboutness"
+    ) == [(labels["high"], labels["low"])]
+
+
+async def test_types_in_a_schema_that_the_search_path_lacks_and_in_domains_are_found(
+    make_service: MakeService,
+) -> None:
+    service = make_service()
+    arrange(
+        service,
+        "create schema extensions; alter extension vector set schema extensions;"
+        " create domain phrase as text check (length(value) < 200);"
+        " create domain embedding as extensions.vector(8);"
+        " alter table song_aboutness alter emotions_text type phrase,"
+        " alter emotions_vector type embedding, alter moments_vector type extensions.vector(8)",
+    )
+
+    table = await table_of(service)
+
+    assert (table.vector_kind, table.vector_schema, table.dimension) == ("vector", "extensions", 8)
+    assert (await insert(service, [row(1)])).written == 1
+
+
+async def test_a_check_tells_the_dimension_of_an_array(make_service: MakeService) -> None:
+    service = make_service(vector_type="real[]")
+    arrange(
+        service,
+        "alter table song_aboutness add check (song_id < 0 or array_length(emotions_vector, 1) = 24)",
+    )
+
+    assert (await table_of(service)).dimension == 24
+
+
+async def test_a_column_that_a_trigger_fills_needs_no_default(make_service: MakeService) -> None:
+    service = make_service()
+    arrange(
+        service,
+        "alter table song_aboutness alter created_at drop default;"
+        " create function stamp() returns trigger language plpgsql as $$ begin"
+        " new.created_at := now(); return new; end $$;"
+        " create trigger stamp before insert on song_aboutness for each row execute function stamp()",
+    )
+
+    assert (await insert(service, [row(1)])).written == 1
+
+
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
@@ -111,6 +192,29 @@ async def test_a_bare_vector_column_takes_its_dimension_from_the_rows(make_servi
         (
             "alter table song_aboutness add column mood text not null",
             "column mood must be given a value, which this project does not know",
+        ),
+        (
+            "alter table song_aboutness alter created_at drop default",
+            "column created_at must be given a value, which this project does not know: give it a default",
+        ),
+        (
+            "alter table song_aboutness drop constraint song_aboutness_pkey",
+            "song_id has no primary key or unique constraint of its own",
+        ),
+        (
+            "alter table song_aboutness drop constraint song_aboutness_pkey,"
+            " add primary key (song_id, created_at)",
+            "song_id has no primary key or unique constraint of its own",
+        ),
+        (
+            "create type certainty as enum ('LOW', 'MID', 'HIGH');"
+            " alter table song_aboutness alter emotions_confidence type certainty using null",
+            "column emotions_confidence is an enum of LOW, MID, HIGH, not of low, medium and high",
+        ),
+        (
+            "alter table song_aboutness add check (emotions_confidence in ('LOW', 'MEDIUM', 'HIGH')),"
+            " add check (moments_confidence in ('Low', 'Medium', 'High'))",
+            "emotions_confidence and moments_confidence spell low, medium and high differently",
         ),
         (
             "alter table song_aboutness alter moments_vector type vector(9)",

@@ -11,24 +11,25 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from psycopg import errors, sql
+from psycopg import AsyncConnection, errors, sql
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.postgres_errors import postgres_message
+from aboutness_assets.database.service.confidence_labels import AS_THEY_ARE, Labels
 from aboutness_assets.database.service.id_columns import is_one_of
-from aboutness_assets.database.service.vectors import VectorKind, encode, register
+from aboutness_assets.database.service.vectors import VectorKind, encode, register, size_function
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Aboutness, FailedSong, IdType, SongId, song_id_of
 
-_INSERT = (
+_INSERT: LiteralString = (
     "insert into song_aboutness (song_id, emotions_text, emotions_confidence, emotions_vector,"
     " moments_text, moments_confidence, moments_vector)"
-    " values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing"
+    " values (%s, %s, %s, %s, %s, %s, %s)"
 )
 
 
@@ -73,16 +74,24 @@ class AboutnessTable:
     """song_aboutness as it is in the service's database.
 
     table_id names the table in our own records: database, schema and oid. vector_oid is the vector columns'
-    type in pg_type. dimension, in numbers per vector, is None where neither the columns (arrays, a bare
-    vector) nor a row say it.
+    type in pg_type, vector_schema the schema of it. dimension, in numbers per vector, is None where neither
+    the columns (arrays, a bare vector), nor their CHECKs, nor a row say it. confidence_labels: what is
+    written for each confidence.
     """
 
     table_id: str
     id_type: IdType
     vector_kind: VectorKind
     vector_oid: int
+    vector_schema: str
     dimension: int | None
+    confidence_labels: Labels = field(default_factory=lambda: AS_THEY_ARE)
     retry: InsertRetry = DEFAULT_INSERT_RETRY
+
+    @property
+    def vector_size(self) -> sql.Composable:
+        """The SQL function that counts the numbers of a vector of this table."""
+        return size_function(self.vector_kind, self.vector_schema)
 
     def among(self, song_ids: Collection[SongId]) -> sql.Composable:
         """The SQL condition that a row is of one of these songs, found by primary key."""
@@ -117,6 +126,21 @@ class AboutnessTable:
             cursor = await connection.execute(query)
             return {song_id_of(song_id, self.id_type) for (song_id,) in await cursor.fetchall()}
 
+    async def insert_into(
+        self,
+        connection: AsyncConnection,
+        rows: Sequence[Row],
+        on_conflict: LiteralString = " on conflict do nothing",
+    ) -> int:
+        """Insert rows within the caller's transaction; how many Postgres says were written.
+
+        The one statement that writes to song_aboutness. Raises psycopg.Error.
+        """
+        register(connection, self.vector_oid)
+        cursor = connection.cursor()
+        await cursor.executemany(_INSERT + on_conflict, [self._parameters(row) for row in rows])
+        return max(cursor.rowcount, 0)
+
     async def _in_one_transaction(
         self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger
     ) -> Inserted:
@@ -127,10 +151,7 @@ class AboutnessTable:
                 # The URL may ask to wait for Postgres indefinitely; an insert does not.
                 seconds = min(pool.timeout, self.retry.seconds)
                 async with pool.connection(seconds) as connection, connection.transaction():
-                    register(connection, self.vector_oid)
-                    cursor = connection.cursor()
-                    await cursor.executemany(_INSERT, [self._parameters(row) for row in rows])
-                    written = max(cursor.rowcount, 0)
+                    written = await self.insert_into(connection, rows)
                     return Inserted(written=written, already_there=len(rows) - written)
             except (errors.DataError, errors.IntegrityError, errors.RaiseException):
                 raise
@@ -154,13 +175,13 @@ class AboutnessTable:
             attempt += 1
 
     def _parameters(self, row: Row) -> list[Any]:
-        about = row.aboutness
+        about, labels = row.aboutness, self.confidence_labels
         return [
             row.song_id,
             about.emotions_text,
-            about.emotions_confidence,
+            labels[about.emotions_confidence],
             encode(row.emotions_vector, self.vector_kind),
             about.moments_text,
-            about.moments_confidence,
+            labels[about.moments_confidence],
             encode(row.moments_vector, self.vector_kind),
         ]

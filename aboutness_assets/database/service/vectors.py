@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
@@ -40,6 +40,16 @@ def encode(vector: NDArray[np.float32], kind: VectorKind) -> BinaryVector:
     elements["value"] = vector
     header = np.array([1, 0, oid, vector.size, 1], dtype=">i4").tobytes()
     return BinaryVector(header + elements.tobytes())
+
+
+def size_function(kind: VectorKind, schema: str) -> sql.Composable:
+    """The SQL function that counts the numbers of a vector; schema: that of the column's type.
+
+    pgvector may lie in a schema that the search_path lacks.
+    """
+    if kind in ("vector", "halfvec"):
+        return sql.Identifier(schema, "vector_dims")
+    return sql.SQL("pg_catalog.cardinality")
 
 
 def register(connection: AsyncConnection, type_oid: int) -> None:
