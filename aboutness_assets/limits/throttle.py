@@ -44,6 +44,19 @@ class Reservation:
     all_tokens: float
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the next request of a throttle waits for.
+
+    seconds: until it may be sent, as far as is known now. paused: whether the pause after a 429 holds it
+    back, rather than its turn within the limit. requests_per_minute: that may be sent now, by all processes.
+    """
+
+    seconds: float
+    paused: bool
+    requests_per_minute: float
+
+
 class Throttle:
     """Paces one kind of request: ``slot`` around a request with its retries, ``reserve`` before each sending.
 
@@ -68,6 +81,7 @@ class Throttle:
         self._waiting: deque[tuple[float, float]] = deque()  # (prompt, completion) tokens of each
         self._reserved: deque[Reservation] = deque()
         self._lease: Lease | None = None
+        self._paused_until = -math.inf
         self._tokens_per_request = RunningMean()
         self._prompt_tokens = RunningMean()
         self._completion_tokens = RunningMean()
@@ -88,6 +102,17 @@ class Throttle:
     def in_flight(self) -> int:
         """How many slots are taken."""
         return self._slots.in_use
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What the next request waits for; None while it may be sent at once or nothing is asked for."""
+        if not (self._waiting and self._reserved and self._lease):
+            return None
+        seconds = self._reserved[0].at - self._clock()
+        if seconds <= 0:
+            return None
+        paused = self._paused_until > self._clock()
+        return Waiting(seconds, paused, 60 * (self._requests_per_second() or 0.0))
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -193,6 +218,7 @@ class Throttle:
         self._lease = await self._store.reserve(
             requests, tokens, token_correction=correction, answered=answered, observation=observation
         )
+        self._paused_until = self._clock() + self._lease.pause
         self._resize_slots()
         return self._lease
 
