@@ -294,12 +294,9 @@ def test_a_run_that_ends_tells_what_its_last_answers_said() -> None:
 
 def test_it_tells_what_the_next_request_waits_for() -> None:
     def told(throttle: Throttle) -> tuple[float, bool, float] | None:
-        waiting = throttle.waiting
-        return waiting and (
-            round(waiting.seconds, 6),
-            waiting.paused,
-            round(waiting.requests_per_minute, 6),
-        )
+        if (waiting := throttle.waiting) is None:
+            return None
+        return round(waiting.seconds, 6), waiting.paused, round(waiting.requests_per_minute, 6)
 
     async def test(throttle: Throttle) -> None:
         assert throttle.waiting is None
