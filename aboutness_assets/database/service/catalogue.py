@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.service.id_columns import CASTS
 from aboutness_assets.database.service.range_conditions import within_after
-from aboutness_assets.database.service.songs_query import songs_subquery
+from aboutness_assets.database.service.songs_query import read_songs, songs_subquery
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.songs import IdType, Song, SongId, song_id_of
 
@@ -72,7 +72,8 @@ async def pages_without_row(
     while True:
         condition, parameters = within_after(song_id_range, after)
         async with pool.connection() as connection:
-            cursor = await connection.execute(
+            cursor = await read_songs(
+                connection,
                 _PAGE.format(songs=songs_subquery(songs_query), within=condition),
                 parameters | {"limit": page_size},
             )
@@ -93,7 +94,7 @@ async def songs_without_row(
     """The first ``limit`` songs without a row of the whole catalogue, in the order of ids."""
     chosen = sql.SQL("s.song_id is not null")
     statement = _FIRST_WITHOUT_ROW.format(songs=songs_subquery(songs_query), chosen=chosen)
-    cursor = await connection.execute(statement, {"limit": limit})
+    cursor = await read_songs(connection, statement, {"limit": limit})
     return [_song(id_type, *row) for row in await cursor.fetchall()]
 
 
@@ -103,7 +104,7 @@ async def chosen_without_row(
     """Those of the chosen songs (ids as text) that the catalogue holds and that have no row, in id order."""
     chosen = sql.SQL("s.song_id = any(%(song_ids)s::text[]::{}[])").format(CASTS[id_type])
     statement = _FIRST_WITHOUT_ROW.format(songs=songs_subquery(songs_query), chosen=chosen)
-    cursor = await connection.execute(statement, {"limit": len(song_ids), "song_ids": list(song_ids)})
+    cursor = await read_songs(connection, statement, {"limit": len(song_ids), "song_ids": list(song_ids)})
     return [_song(id_type, *row) for row in await cursor.fetchall()]
 
 
@@ -129,7 +130,7 @@ async def estimated_coverage(connection: AsyncConnection, songs_query: str) -> t
 
 async def _planned_rows(connection: AsyncConnection, relation: sql.Composable) -> int:
     statement = sql.SQL("explain (format json) select from {} as s").format(relation)
-    row = await (await connection.execute(statement, {})).fetchone()
+    row = await (await read_songs(connection, statement, {})).fetchone()
     assert row is not None
     return int(row[0][0]["Plan"]["Plan Rows"])
 
@@ -137,7 +138,7 @@ async def _planned_rows(connection: AsyncConnection, relation: sql.Composable) -
 async def _two_counts(
     connection: AsyncConnection, statement: sql.Composed, parameters: dict[str, SongId]
 ) -> tuple[int, int]:
-    row = await (await connection.execute(statement, parameters)).fetchone()
+    row = await (await read_songs(connection, statement, parameters)).fetchone()
     assert row is not None
     return row[0], row[1]
 

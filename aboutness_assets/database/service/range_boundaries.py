@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from psycopg import AsyncConnection, sql
 
-from aboutness_assets.database.service.songs_query import id_type_of, songs_subquery
+from aboutness_assets.database.service.songs_query import id_type_of, read_songs, songs_subquery
 from aboutness_assets.domain.id_ranges import (
     LARGEST_ID,
     SongIdRange,
@@ -97,7 +97,8 @@ async def _new_integer_ranges(
     covered = covered_intervals(existing)
     uncovered = uncovered_intervals(covered)
     width = width_in_force(covered, range_size)
-    cursor = await connection.execute(
+    cursor = await read_songs(
+        connection,
         _OCCUPIED_CELLS.format(songs=songs_subquery(songs_query)),
         {
             "lowers": [start for start, _ in uncovered],
@@ -114,7 +115,8 @@ async def _new_integer_ranges(
 async def _first_string_ranges(
     connection: AsyncConnection, songs_query: str, id_type: IdType, range_size: int
 ) -> list[SongIdRange]:
-    cursor = await connection.execute(
+    cursor = await read_songs(
+        connection,
         _BOUNDARIES.format(songs=songs_subquery(songs_query)),
         {"range_size": range_size, "characters": BOUNDARY_CHARACTERS},
     )
