@@ -20,7 +20,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """What a chat answer holds; None is what it lacks. service_tier: as the answer states it."""
+    """What a chat answer holds; None is what it lacks.
+
+    service_tier: as the answer states it. reasoning: what the endpoint took for the model's thoughts.
+    """
 
     content: str | None
     finish_reason: str | None
@@ -28,3 +31,4 @@ class ChatAnswer:
     usage: Usage | None
     model: str | None
     service_tier: str | None = None
+    reasoning: str | None = None

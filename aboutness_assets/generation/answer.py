@@ -10,12 +10,12 @@ from typing import Any, get_args
 
 from aboutness_assets.domain.chat import ChatAnswer
 from aboutness_assets.domain.songs import Aboutness, Cause, Confidence, FailedSong, SongId
-from aboutness_assets.generation.answer_document import AMBIGUOUS, read_entries
+from aboutness_assets.generation.answer_document import AMBIGUOUS, read_conclusion, read_entries
 from aboutness_assets.generation.attribution import echoes_another, keys_with_same_texts
 from aboutness_assets.generation.cleaning import clean_text
 from aboutness_assets.generation.packs import Pack
-from aboutness_assets.generation.prompt import EXAMPLE_EMOTIONS, EXAMPLE_MOMENTS, sent_artist, sent_title
-from aboutness_assets.generation.song_fields import letters_and_digits
+from aboutness_assets.generation.prompt import is_from_prompt, sent_artist, sent_title
+from aboutness_assets.generation.thoughts import answer_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,24 @@ def read_texts(chat: ChatAnswer, pack: Pack) -> ReadAnswer:
     """Read the texts of pack's songs from the answer to its request, live or kept by an earlier run.
 
     A refusal, an answer that the content filter cut, an empty one and one that is not of the agreed form
-    reject every song. An answer that is cut by its length gives the entries before the cut. Raises nothing.
+    reject every song. An answer that is cut by its length gives the entries before the cut. An answer that
+    the endpoint took for thoughts counts where there is no other. Raises nothing.
     """
     if chat.refusal:
         return ReadAnswer(rejected=reject_all(pack, "refused", f"The model refused: {chat.refusal[:200]}"))
     if chat.finish_reason == "content_filter":
         reason = "The provider's content filter cut the answer."
         return ReadAnswer(rejected=reject_all(pack, "content_filter", reason))
-    if not chat.content:
-        return ReadAnswer(rejected=reject_all(pack, "unparsable", "The answer holds no text."))
-    entries = read_entries(chat.content, pack.keyed().keys())
+    content, keys, is_cut = chat.content or "", pack.keyed().keys(), chat.finish_reason == "length"
+    entries = read_entries(content, keys, is_from_prompt, is_cut=is_cut)
+    if entries is None and chat.reasoning and not is_cut and not answer_part(content).strip():
+        entries = read_conclusion(chat.reasoning, keys, is_from_prompt)
     if entries is None:
         reason = (
-            f"No JSON of the agreed form can be read from the answer of {len(chat.content)} characters for "
+            f"No JSON of the agreed form can be read from the answer of {len(content)} characters for "
             f"{len(pack.songs)} songs."
+            if content
+            else "The answer holds no text."
         )
         return ReadAnswer(rejected=reject_all(pack, "unparsable", reason))
     return _read_entries(entries, pack)
@@ -102,13 +106,10 @@ def _read_entry(entry: Any, key: str, sent: Mapping[str, Mapping[str, str]]) -> 
     return Aboutness(emotions, emotions_confidence, moments, moments_confidence)
 
 
-_EXAMPLES = {letters_and_digits(example) for example in (EXAMPLE_EMOTIONS, EXAMPLE_MOMENTS)}
-
-
 def _usable_text(value: Any) -> str:
-    """Return the clean text, or '' where it is unusable or copied from the prompt's examples."""
+    """Return the clean text, or '' where it is unusable or copied from the prompt."""
     text = clean_text(value) if isinstance(value, str) else ""
-    return "" if letters_and_digits(text) in _EXAMPLES else text
+    return "" if is_from_prompt(text) else text
 
 
 def _confidence(value: Any) -> Confidence | None:

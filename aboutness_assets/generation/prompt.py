@@ -12,7 +12,7 @@ from typing import Any
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.domain.tokens import estimate_tokens
 from aboutness_assets.generation.packs import Pack
-from aboutness_assets.generation.song_fields import clean_song_field
+from aboutness_assets.generation.song_fields import clean_song_field, letters_and_digits
 
 EXAMPLE_EMOTIONS = "bitter pride cracking into tenderness for an estranged brother"
 EXAMPLE_MOMENTS = "packing the last boxes the night before leaving the only town you know"
@@ -52,6 +52,22 @@ _ENTRY_PROPERTIES: dict[str, Any] = {
     "moments_text": {"type": "string", "description": "Situations, at most 80 characters"},
     "moments_confidence": _CONFIDENCE,
 }
+
+_OWN_TEXTS = {
+    letters_and_digits(text)
+    for text in (
+        EXAMPLE_EMOTIONS,
+        EXAMPLE_MOMENTS,
+        *(form["description"] for form in _ENTRY_PROPERTIES.values() if "description" in form),
+    )
+}
+_BLANKS = {"…", "..."}
+
+
+def is_from_prompt(text: str) -> bool:
+    """Tell whether a text is the prompt's own: an example, or what the form shows in a text's place."""
+    return text.strip() in _BLANKS or letters_and_digits(text) in _OWN_TEXTS
+
 
 _TOKENS_PER_KEY = 9  # {"key":"1","title":"","artist":""}, before anything is filled in
 _TOKENS_PER_SONG = 75  # two texts, two confidences and the names of the fields

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from aboutness_assets.domain.chat import ChatAnswer, Usage
 from aboutness_assets.domain.errors import UnparsableAnswer
+from aboutness_assets.provider.message_parts import read_content, read_reasoning, read_refusal
 
 Vector: TypeAlias = NDArray[np.float32]
 
 _MAX_COUNT = 2**31 - 1  # tokens of one answer; no ledger takes more, and no provider means it
+
+# Of Anthropic, Gemini, Mistral and the Responses API, as gateways pass them on.
+_CUT_BY_LIMIT = {"length", "max_tokens", "model_length", "max_output_tokens", "max_length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,15 @@ def read_chat_body(raw: bytes) -> ChatAnswer:
         raise UnparsableAnswer("The answer to a chat request holds no choices.")
     choice = as_dict(_first(body["choices"]))
     message = as_dict(choice.get("message"))
-    content = _text(message.get("content"))
+    content, reasoning = read_content(message), read_reasoning(message)
     return ChatAnswer(
         content=content,
-        finish_reason=_text(choice.get("finish_reason")),
-        refusal=_text(message.get("refusal")),
-        usage=_usage(body, answer_is_billed=bool(content)),
+        finish_reason=_finish_reason(choice.get("finish_reason")),
+        refusal=read_refusal(message),
+        usage=_usage(body, answer_is_billed=bool(content or reasoning)),
         model=_text(body.get("model")),
         service_tier=_text(body.get("service_tier")),
+        reasoning=reasoning,
     )
 
 
@@ -140,6 +145,12 @@ def _read_vector(embedding: object) -> Vector | None:
     except (ValueError, TypeError, OverflowError, binascii.Error):
         pass
     return None
+
+
+def _finish_reason(value: object) -> str | None:
+    """The reason in OpenAI's words: an answer that its limit ended says so in many ways."""
+    stated = _text(value)
+    return "length" if stated is not None and stated.casefold() in _CUT_BY_LIMIT else stated
 
 
 def _first(value: object) -> object:

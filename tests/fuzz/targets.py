@@ -103,23 +103,23 @@ def text(data: bytes) -> None:
 
 
 def answer(data: bytes) -> None:
-    read_and_check(text_of(data))
+    read_and_check(chat_of(text_of(data)))
 
 
 def entries(data: bytes) -> None:
     """The same with a document that is always whole: every line is the value of one field."""
     values = iter(text_of(data).split("\n"))
     songs = {str(key): {name: next(values, "joy") for name in ENTRY} for key in range(1, len(SONGS) + 1)}
-    read_and_check(json.dumps({"songs": songs}))
+    read_and_check(chat_of(json.dumps({"songs": songs})))
 
 
 def chat_of(content: str) -> ChatAnswer:
     return ChatAnswer(content, "stop", refusal=None, usage=Usage(0, 0, 0), model=None)
 
 
-def read_and_check(content: str) -> None:
+def read_and_check(chat: ChatAnswer) -> None:
     pack = Pack(SONGS)
-    read = read_texts(chat_of(content), pack)
+    read = read_texts(chat, pack)
     accounted_for = [*read.written, *(failed.song_id for failed in read.rejected)]
     assert sorted(map(str, accounted_for)) == sorted(str(song.song_id) for song in SONGS)
     for about in read.written.values():
@@ -141,9 +141,9 @@ def chat_body(data: bytes) -> None:
     except UnparsableAnswer:
         return
     _check_usage(chat.usage)
-    for said in (chat.content, chat.finish_reason, chat.refusal, chat.model):
+    for said in (chat.content, chat.finish_reason, chat.refusal, chat.model, chat.reasoning):
         assert said is None or isinstance(said, str)
-    read_and_check(chat.content or "")
+    read_and_check(chat)
 
 
 def _check_usage(usage: Usage | None) -> None:
@@ -322,8 +322,19 @@ TARGETS = {
     ),
     "answer": Target(
         answer,
-        (_DOCUMENT, _LIST, f"```json\n{_DOCUMENT}\n```", _DOCUMENT[:300], json.dumps([ENTRY])),
-        (*_JSON_WORDS, *(f'"{name}":' for name in ("key", *ENTRY)), '"low"', '"high"'),
+        (
+            *(_DOCUMENT, _LIST, f"```json\n{_DOCUMENT}\n```", _DOCUMENT[:300], json.dumps([ENTRY])),
+            f"<think>{_DOCUMENT}</think>{_DOCUMENT}",
+        ),
+        (
+            *_JSON_WORDS,
+            "<think>",
+            "</think>",
+            "<|channel|>final",
+            *(f'"{name}":' for name in ("key", *ENTRY)),
+            '"low"',
+            '"high"',
+        ),
     ),
     "entries": Target(
         entries,
@@ -332,8 +343,23 @@ TARGETS = {
     ),
     "chat_body": Target(
         chat_body,
-        (_CHAT, '{"choices":[]}', '{"choices":[{"message":{"refusal":"no"}}]}'),
-        (*_JSON_WORDS, '"choices":', '"message":', '"content":', '"usage":', "9999999999", "-1", "1.5"),
+        (
+            *(_CHAT, '{"choices":[]}', '{"choices":[{"message":{"refusal":"no"}}]}'),
+            '{"choices":[{"message":{"content":[{"type":"text","text":"a"}],"reasoning":"b"}}]}',
+        ),
+        (
+            *_JSON_WORDS,
+            '"type":"thinking"',
+            '"text":',
+            '"reasoning":',
+            '"choices":',
+            '"message":',
+            '"content":',
+            '"usage":',
+            "9999999999",
+            "-1",
+            "1.5",
+        ),
     ),
     "embeddings_body": Target(
         embeddings_body,
