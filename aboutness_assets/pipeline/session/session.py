@@ -16,8 +16,9 @@ from aboutness_assets.database.operations.failed_songs import FailedSongs
 from aboutness_assets.database.operations.journal import trim
 from aboutness_assets.database.operations.ledger import budget_spending
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
-from aboutness_assets.database.operations.locks import exclusive_ranges
+from aboutness_assets.database.operations.locks import HoldIdle, checks_alone, exclusive_ranges
 from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
+from aboutness_assets.database.operations.verification import WHOLE_TABLE_KEY, Verification
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
 from aboutness_assets.database.service.connection import ServicePool, open_service
@@ -95,11 +96,24 @@ class Session:
         """What this run pays, and how fast it may be. Raises SettingsError."""
         return await read_terms(self._settings)
 
-    def exclusively(
-        self, range_keys: Sequence[str] | None, log: logging.Logger
-    ) -> AbstractAsyncContextManager[None]:
-        """Hold ranges for this run alone (None: the whole table), waiting while another run holds one."""
-        return exclusive_ranges(self.operations.conninfo, self.table.table_id, range_keys, log)
+    @property
+    def verification(self) -> Verification:
+        """What the checks of the table know."""
+        return Verification(self.operations, self.table.table_id)
+
+    @asynccontextmanager
+    async def exclusively(self, range_keys: Sequence[str] | None, log: logging.Logger) -> AsyncIterator[None]:
+        """Hold ranges for this run alone (None: the whole table), waiting while another run holds one.
+
+        They are marked, so that the checks look at them even if this run is killed.
+        """
+        async with exclusive_ranges(self.operations.conninfo, self.table.table_id, range_keys, log):
+            await self.verification.mark([WHOLE_TABLE_KEY] if range_keys is None else range_keys)
+            yield
+
+    def checks_alone(self) -> AbstractAsyncContextManager[HoldIdle]:
+        """Let no other process evaluate the checks of the table meanwhile."""
+        return checks_alone(self.operations.conninfo, self.table.table_id)
 
     @asynccontextmanager
     async def filling(self, log: logging.Logger, *, ranges: int = 1) -> AsyncIterator[Filling]:
@@ -203,8 +217,8 @@ async def open_session(settings: Settings, tuning: Tuning = DEFAULT_TUNING) -> A
         async with pool.connection() as connection, operations.connection() as own:
             rows = OldStyleRows(connection, table.id_type)
             columns = await rows.columns()
-            await OldStyleBaseline(own, table.table_id, settings.rollout_at).record(
-                columns, rows.digests_before(columns, settings.rollout_at)
+            await OldStyleBaseline(own, table.table_id).record(
+                settings.rollout_at, columns, rows.digests_before(columns, settings.rollout_at)
             )
         yield session
 
