@@ -15,17 +15,15 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 from aiohttp import web
-from multidict import CIMultiDict
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A request as it arrived; target: path and query as they were sent."""
+    """A request as it arrived."""
 
     path: str
-    headers: CIMultiDict[str]
+    headers: Mapping[str, str]
     body: dict[str, Any]
-    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,9 +128,7 @@ class ScriptedEndpoint:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        recorded = Recorded(
-            request.path.removeprefix("/v1"), request.headers.copy(), await request.json(), request.raw_path
-        )
+        recorded = Recorded(request.path.removeprefix("/v1"), request.headers.copy(), await request.json())
         self.requests.append(recorded)
         self.arrived.set()
         scripted = self._script.popleft() if self._script else self.otherwise

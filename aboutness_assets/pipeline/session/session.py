@@ -29,7 +29,9 @@ from aboutness_assets.database.url import operations_conninfo, service_conninfo
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import IdType
+from aboutness_assets.generation.prompt import HARMLESS_REQUEST
 from aboutness_assets.limits.breaker import CircuitBreaker
+from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.pipeline.filling import Databases, Filling, Money, Provider
 from aboutness_assets.pipeline.progress import Progress
@@ -48,9 +50,11 @@ from aboutness_assets.provider.capabilities import Capabilities
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
 from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.harmless import harmless_chat, harmless_embedding
 from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.services import Service, chat_service, embedding_service
 from aboutness_assets.provider.transport import Transport
+from aboutness_assets.provider.waiting import waits_told
 from aboutness_assets.settings import Settings
 
 
@@ -126,9 +130,12 @@ class Session:
         transport = open_transport(settings)
         services = (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
         throttles = [self._throttle(service, transport) for service in services]
+        patience = Patience(60 * settings.give_up_after)
         chat, embedding = (
-            Sender(service, transport, throttle, log, tuning.retries)
-            for service, throttle in zip(services, throttles, strict=True)
+            Sender(service, transport, throttle, log, tuning.retries, harmless=harmless, patience=patience)
+            for service, throttle, harmless in zip(
+                services, throttles, (harmless_chat(*HARMLESS_REQUEST), harmless_embedding), strict=True
+            )
         )
         run = self.range_run()
         spent = await budget_spending(self.operations, run.table_id, run.budget)
@@ -161,7 +168,7 @@ class Session:
             log,
         )
         try:
-            async with transport, progress.logged():
+            async with transport, progress.logged(), waits_told((chat, embedding), log):
                 yield filling
             for throttle in throttles:
                 await throttle.report()
