@@ -41,13 +41,7 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(
         None,
         alias="OPENAI_BASE_URL",
-        repr=False,  # a password or a key may be part of it
-        description="Base URL of any OpenAI-compatible endpoint, with its query; empty: OpenAI's.",
-    )
-    extra_headers: SecretStr | None = Field(
-        None,
-        alias="ABOUTNESS_EXTRA_HEADERS",
-        description="Headers that every request to the provider carries, a JSON object.",
+        description="Base URL of any OpenAI-compatible endpoint; empty: OpenAI's.",
     )
     chat_model: str = Field(
         "gpt-6-luna",
@@ -99,6 +93,13 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         description="Seconds for one HTTP request; 900 in the tier flex, unless set.",
+    )
+    give_up_after: float = Field(
+        60,
+        alias="ABOUTNESS_GIVE_UP_AFTER",
+        gt=0,
+        le=10_080,
+        description="Minutes without one answer after which a run that waits (429, provider away) stops.",
     )
     max_in_flight: int = Field(
         0,

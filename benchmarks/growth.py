@@ -219,7 +219,7 @@ def _reading(place: str) -> Operation:
 
 async def _check_after_a_range(of: Catalogue, turn: int) -> None:
     async with open_session(of.settings) as session:
-        await evaluate_criteria(session, [of.key("in the middle", turn)])
+        await evaluate_criteria(session, [of.key("in the middle", turn)], of.keys)
 
 
 async def _trim(of: Catalogue, turn: int) -> None:

@@ -1,19 +1,22 @@
-"""Verdicts on the acceptance criteria, from counts and comparisons. No I/O."""
+"""Verdicts on the acceptance criteria, from looks and comparisons. No I/O."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from aboutness_assets.acceptance.coverage import Coverage
 from aboutness_assets.acceptance.criteria import (
+    NEW_ROW_CRITERIA,
     NO_FAILED_SONGS,
     OLD_STYLE_ROWS_UNTOUCHED,
     READY_TO_ENABLE,
-    TEXT_CRITERIA,
     Criterion,
 )
+from aboutness_assets.acceptance.looks import OLD_STYLE_ROW_ADDED, Look
 from aboutness_assets.acceptance.old_style import OldStyleComparison
 from aboutness_assets.acceptance.tables import plain_table, yes_or_no
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord
-from aboutness_assets.database.service.text_criteria import TextCounts
+from aboutness_assets.database.operations.verification import WholeLook
 
 READY_COVERAGE = 0.5
 """Share of the catalogue that must have a row before the service's search is switched over (CONTRACT)."""
@@ -38,75 +41,110 @@ class Verdict:
         return self.criterion.name
 
 
-def text_verdicts(counts: TextCounts, looked_at: str) -> list[Verdict]:
-    """One verdict per text criterion; looked_at says which rows were counted."""
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """Which rows a verdict rests on.
+
+    whole: the last look at the whole table; ranges: 0 where that was just now, else how many ranges were
+    looked at since, beside the rows that were known to violate something.
+    """
+
+    whole: WholeLook
+    ranges: int = 0
+    rows_of_ranges: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows that were just looked at."""
+        return self.rows_of_ranges if self.ranges else self.whole.rows
+
+    def __str__(self) -> str:
+        if not self.ranges:
+            return f"the whole table, {self.rows} rows"
+        return (
+            f"{self.rows} rows of {self.ranges} ranges; "
+            f"the whole table, {self.whole.rows} rows, at {self.whole.looked_at:%Y-%m-%d %H:%M} UTC"
+        )
+
+
+def new_row_verdicts(look: Look, looked_at: LookedAt) -> list[Verdict]:
+    """One verdict per criterion on new rows."""
     verdicts = []
-    for criterion in TEXT_CRITERIA:
-        count = counts.violations[criterion.name]
-        description = f"All {counts.new_rows} new rows pass."
-        if count:
-            description = f"{count} of {counts.new_rows} new rows violate it."
+    for criterion in NEW_ROW_CRITERIA:
+        count = look.counts[criterion.name]
+        description = f"{count} new rows violate it." if count else "No new row violates it."
         verdicts.append(
             Verdict(
                 criterion,
                 count == 0,
-                description,
+                f"{description} Looked at: {looked_at}.",
                 {
                     "rows_violating": count,
-                    "new_rows_looked_at": counts.new_rows,
-                    "looked_at": looked_at,
-                    "song_ids": [str(song_id) for song_id in counts.examples.get(criterion.name, [])],
+                    "rows_looked_at": looked_at.rows,
+                    "looked_at": str(looked_at),
+                    "song_ids": look.song_ids[criterion.name][:IDS_SHOWN],
                 },
             )
         )
     return verdicts
 
 
-def old_style_verdict(comparison: OldStyleComparison) -> Verdict:
-    """The verdict on old-style rows."""
-    broken = comparison.changed + comparison.gone
-    description = f"All {comparison.recorded} old-style rows are byte for byte as they were when first seen."
-    if not comparison.untouched:
+def old_style_verdict(comparison: OldStyleComparison, look: Look, looked_at: LookedAt) -> Verdict:
+    """The verdict on old-style rows; the look tells which were added."""
+    added = look.counts[OLD_STYLE_ROW_ADDED]
+    broken = [*comparison.changed, *comparison.gone, *look.song_ids[OLD_STYLE_ROW_ADDED]]
+    passed = comparison.untouched and not added
+    description = (
+        f"{comparison.compared} of {comparison.recorded} old-style rows on record were compared: they are "
+        "byte for byte as they were when first seen. None was added."
+    )
+    if not passed:
         description = (
-            f"{len(comparison.changed)} old-style rows changed, {len(comparison.gone)} are gone. "
-            "This project does neither: find out who else writes to the table."
-            f" {comparison.problem}"
+            f"Of {comparison.recorded} old-style rows on record {len(comparison.changed)} changed and "
+            f"{len(comparison.gone)} are gone; {added} rows dated before the rollout were added. "
+            "This project does nothing of the kind: find out who else writes to the table. "
+            f"{comparison.problem}"
         ).strip()
     return Verdict(
         OLD_STYLE_ROWS_UNTOUCHED,
-        comparison.untouched,
+        passed,
         description,
         {
             "old_style_rows": comparison.recorded,
+            "rows_compared": comparison.compared,
             "rows_changed": len(comparison.changed),
             "rows_gone": len(comparison.gone),
+            "rows_added": added,
+            "looked_at": str(looked_at),
             "song_ids": broken[:IDS_SHOWN],
         },
     )
 
 
-def ready_verdict(songs: int, rows: int, others: Sequence[Verdict], *, estimated: bool) -> Verdict:
-    """Whether the search may be switched over: enough songs have a row and all other criteria pass.
-
-    songs, rows: of the catalogue, and those among them that have a row; estimated: by Postgres' statistics.
-    """
+def ready_verdict(coverage: Coverage, others: Sequence[Verdict]) -> Verdict:
+    """Whether the search may be switched over: enough songs have a row, and no criterion on rows fails."""
+    songs, rows = coverage.songs, coverage.with_row
     share = rows / songs if songs else 0.0
     failing = [verdict.name for verdict in others if not verdict.passed]
-    description = f"{rows} of {songs} songs ({share:.1%}) have a row; {READY_COVERAGE:.0%} are needed."
+    shown = math.floor(share * 1000) / 10  # 49.99 % is not half
+    description = f"{rows} of {songs} songs ({shown}%) have a row; {READY_COVERAGE:.0%} are needed."
+    if coverage.counted_since:
+        description += f" Counted range by range, the first at {coverage.counted_since:%Y-%m-%d %H:%M} UTC."
     if failing:
         description += f" These criteria fail: {', '.join(failing)}."
     return Verdict(
         READY_TO_ENABLE,
         share >= READY_COVERAGE and not failing,
         description,
-        {"songs": songs, "songs_with_row": rows, "coverage": share, "estimated": estimated},
+        {"songs": songs, "songs_with_row": rows, "coverage": share},
     )
 
 
-def failed_songs_verdict(causes: Mapping[str, int], latest: Sequence[FailedSongRecord]) -> Verdict:
-    """Whether songs are recorded as failed: how many per cause, and the latest of them."""
+def failed_songs_verdict(
+    causes: Mapping[str, int], quarantined: int, latest: Sequence[FailedSongRecord]
+) -> Verdict:
+    """Whether songs are recorded as failed: how many per cause and in quarantine, and the latest of them."""
     total = sum(causes.values())
-    quarantined = sum(record.quarantined for record in latest)
     per_cause = ", ".join(f"{count} {cause}" for cause, count in causes.items())
     return Verdict(
         NO_FAILED_SONGS,

@@ -136,6 +136,12 @@ def chat_messages(pack: Pack) -> list[dict[str, str]]:
     ]
 
 
+HARMLESS_PACK = Pack((Song(0, "A Good Morning", "Nobody in Particular"),))
+"""A song that nobody refuses: whether it is answered tells a song's fault from the endpoint's."""
+
+HARMLESS_REQUEST = (chat_messages(HARMLESS_PACK), response_format(HARMLESS_PACK))
+"""Its messages and its response_format."""
+
 PROMPT_HASH = hashlib.sha256(
     (SYSTEM_PROMPT + json.dumps(response_format(Pack(())), sort_keys=True)).encode()
 ).hexdigest()[:12]

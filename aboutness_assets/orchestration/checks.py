@@ -13,6 +13,7 @@ from aboutness_assets.acceptance.verdicts import Verdict, verdict_table
 from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.metadata import verdict_result
+from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.session import open_session
 
@@ -33,12 +34,13 @@ def acceptance_checks(
     """Evaluate the acceptance criteria of song_aboutness."""
     run = context.op_execution_context
     has_ranges = run.has_partition_key or run.has_partition_key_range
-    range_keys = run.partition_keys if has_ranges and _all_passed(context.instance) else ()
+    range_keys = run.partition_keys if has_ranges else ()
+    partition_keys = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
     selected = {key.name for key in context.selected_asset_check_keys}
 
     async def evaluate() -> list[Verdict]:
         async with open_session(settings.load()) as session:
-            return await evaluate_criteria(session, range_keys)
+            return await evaluate_criteria(session, range_keys, partition_keys)
 
     verdicts = run_until_interrupted(evaluate(), context.log)
     results = [
@@ -49,18 +51,3 @@ def acceptance_checks(
     failed = [r.check_name for r in results if not r.passed and r.severity == dg.AssetCheckSeverity.ERROR]
     if failed and FAIL_RUN_TAG in run.run_tags:
         raise dg.Failure(f"These checks failed: {', '.join(map(str, failed))}.", allow_retries=False)
-
-
-def _all_passed(instance: dg.DagsterInstance) -> bool:
-    """Whether the latest verdict on every criterion, except those that only warn, was a pass.
-
-    This run's own verdicts are only planned at this point, so they do not count.
-    """
-    keys = [
-        dg.AssetCheckKey(song_aboutness.key, criterion.name)
-        for criterion in CRITERIA
-        if not criterion.warns_only
-    ]
-    summaries = instance.event_log_storage.get_asset_check_summary_records(keys).values()
-    verdicts = [summary.last_completed_check_execution_record for summary in summaries]
-    return all(verdict is not None and verdict.status.value == "SUCCEEDED" for verdict in verdicts)

@@ -42,6 +42,7 @@ class SettingsResource(dg.ConfigurableResource[Any]):
     embedding_price: str | None = _override("embedding_price")
     rate_limit_waits: str | None = _override("rate_limit_waits")
     request_timeout: float | None = _override("request_timeout")
+    give_up_after: float | None = _override("give_up_after")
 
     def load(self) -> Settings:
         """The settings in force. Raises Failure with one sentence per malformed setting."""

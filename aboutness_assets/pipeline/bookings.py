@@ -99,10 +99,14 @@ class Booking:
         )
         await self._close(outcome, body)
 
-    async def lost(self, loss: Loss) -> None:
-        """Close the entry of a request that brought no answer."""
+    async def lost(self, loss: Loss, usage: Usage | None = None, service_tier: str | None = None) -> None:
+        """Close the entry of a request that brought no answer: as billed where it says what it used."""
         self._accounts.report.rate_limited_requests += loss == "rate_limited"
-        await self._close(UNCERTAIN if loss == "uncertain" else REFUSED)
+        if usage is not None:
+            assert self._open is not None
+            await self._close(self._accounts.tariff.outcome(self._open[1], usage, service_tier))
+        else:
+            await self._close(UNCERTAIN if loss == "uncertain" else REFUSED)
 
     async def abandon(self) -> None:
         """Close the entry of a request that is no longer waited for: it may be billed."""

@@ -30,6 +30,6 @@ class Attempts(Protocol):
         """An answer came; usage is None where it does not say what was used."""
         ...
 
-    async def lost(self, loss: Loss) -> None:
-        """The request brought no answer."""
+    async def lost(self, loss: Loss, usage: Usage | None = None, service_tier: str | None = None) -> None:
+        """The request brought no answer; usage: what it was billed all the same, where its body says so."""
         ...

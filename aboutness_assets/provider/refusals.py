@@ -1,122 +1,143 @@
 """What an error that the provider answers means: for this request, for its form, or for the whole run."""
 
 import re
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping
 
-from aboutness_assets.domain.errors import (
-    ContentFiltered,
-    FatalError,
-    RequestRefused,
-    UnparsableAnswer,
-)
-from aboutness_assets.domain.printable import printable_line
+from aboutness_assets.domain.errors import ContentFiltered, FatalError, RequestRefused
+from aboutness_assets.limits.headers import rate_limit_wait
+from aboutness_assets.provider.provider_error import ProviderError
 from aboutness_assets.provider.services import Service
 from aboutness_assets.provider.transport import Reply
-from aboutness_assets.provider.wire import as_dict, parse_object
 
-MAX_MESSAGE_CHARACTERS = 300
+LONGEST_RATE_LIMIT_SECONDS = 3_600.0
+"""A 429 that asks for a longer wait is about a day, a month or money: the run stops and says so."""
 
-# The provider's own codes for an account that cannot pay; HTTP 429, though no waiting helps.
-_NO_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
-_CONTENT_FILTER = re.compile(r"content[_ -]?(filter|policy)|responsible_?ai", re.IGNORECASE)
-# A 429 that no waiting cures: one request that asks for more than the limit of a whole minute.
+ABSURD_WAIT_SECONDS = 32 * 86_400.0
+"""No limit is further away; a 429 that asks for more is mistaken, and is waited for like any other."""
+
+# Codes for an account that cannot pay; HTTP 429, though no waiting helps. From the error references of
+# OpenAI, Moonshot and Zhipu (1113: no balance).
+_NO_QUOTA_NAMES = {
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "exceeded_current_quota_error",
+    "insufficient_balance",
+    "insufficient_user_quota",
+    "quota_exceeded",
+    "1113",
+}
+_NO_MONEY = re.compile(
+    r"insufficient[_ ](?:\w+[_ ])?(?:quota|balance|credits?|funds)|arrears|recharge|top[ -]?up|hard limit"
+    r"|(?:balance|credits?|quota|funds)\b[^.]{0,30}"
+    r"\b(?:insufficient|too low|depleted|exhausted|used up|not enough)"
+    r"|(?:no|out of|not enough|run out of|ran out of)\b[^.]{0,20}\b(?:balance|credits?|quota|funds)"
+    r"|余额不足|欠费|充值",
+    re.IGNORECASE,
+)
+_NOTHING_ALLOWED = re.compile(r"\blimit\W{0,4}0(?!\.?\d)", re.IGNORECASE)
+_ABOUT_MONEY = re.compile(
+    r"quota|balance|billing|credit|payment|prepaid|subscription|spend|\bplan\b", re.IGNORECASE
+)
+_ABOUT_A_DAY = re.compile(r"per[ _-]?(?:day|month)|daily|monthly|\b[RT]PD\b|/ ?day", re.IGNORECASE)
+_ABOUT_A_MINUTE = re.compile(
+    r"per[ _-]?(?:minute|min|second|sec)\b|\b(?:[RT]PM|[RT]PS|QPS|QPM)\b|rate[ _-]?limit|concurren"
+    r"|too many requests",
+    re.IGNORECASE,
+)
+# One request that asks for more than the limit of a whole minute.
 _REQUEST_TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
-# OpenAI's guide to flex processing names this error but shows no body: either spelling counts, in any field.
-_NO_CAPACITY = re.compile(r"resource[_ ]unavailable", re.IGNORECASE)
-_SECRET = re.compile(r"\bsk-[\w*.-]{4,}|\bBearer\s+\S+", re.IGNORECASE)
+
+_ABOUT_THE_REQUEST = {400, 413, 414, 422, 429, 431}
+"""Statuses that speak of what a request holds; any other one may speak of the key, the model or the place."""
 
 
 class BadRequest(RequestRefused):
-    """A refusal with the provider's own words in full, to see what it is that it refuses."""
+    """A refusal of this very request, as long as others pass.
 
-    def __init__(self, message: str, provider_text: str) -> None:
-        super().__init__(message)
-        self.provider_text = provider_text
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderError:
-    """The error that a provider's answer states.
-
-    message: for people, short and without secrets. text: all of it, to search in, never to show. is_stated:
-    whether the body is a JSON document that states an error, not a gateway's page. is_no_capacity: whether it
-    says that the tier has no capacity now (of a 429 to a request for a cheaper tier).
+    status: of HTTP, or the one that the error states. provider_text: the provider's own words in full, to see
+    what it is that it refuses. if_global: what it means should a harmless request be refused as well; None
+    where the status speaks of this request alone.
     """
 
-    message: str
-    text: str
-    code: str
-    no_quota: bool
-    is_content_filter: bool
-    is_stated: bool
-    is_no_capacity: bool
-
-    @classmethod
-    def read(cls, raw: bytes, api_key: str) -> Self:
-        """Understands OpenAI's form ({"error": {message, type, param, code}}), flat forms and plain text."""
-        try:
-            body = parse_object(raw)
-        except UnparsableAnswer:
-            body = {}
-        stated = body.get("error")
-        error = as_dict(stated) or {"message": stated, **body}
-        said = error.get("message") or error.get("detail") or raw.decode(errors="replace")
-        message = str(said) if said else "no reason given"
-        code, kind = str(error.get("code") or ""), str(error.get("type") or "")
-        inner_code = str(as_dict(error.get("innererror")).get("code") or "")
-        return cls(
-            message=_for_people(message, api_key),
-            text=f"{message} {error.get('param')} {code}",
-            code=code,
-            no_quota=not _NO_QUOTA_CODES.isdisjoint((code, kind)),
-            is_content_filter=_CONTENT_FILTER.search(f"{code} {kind} {inner_code}") is not None,
-            is_stated=bool(body),
-            is_no_capacity=_NO_CAPACITY.search(f"{code} {kind} {message}") is not None,
-        )
-
-    @property
-    def is_beyond_waiting(self) -> bool:
-        """Whether a 429 is about money, or about one request that no minute's limit can hold."""
-        return self.no_quota or _REQUEST_TOO_LARGE.search(self.text) is not None
+    def __init__(
+        self, message: str, provider_text: str, status: int = 400, if_global: FatalError | None = None
+    ) -> None:
+        super().__init__(message)
+        self.provider_text = provider_text
+        self.status = status
+        self.if_global = if_global
 
 
 def may_be_billed(reply: Reply, error: ProviderError | None) -> bool:
     """Whether a request that brought no usable answer may have been worked on and billed.
 
     A server that states its own error has not finished the work; a time-out, a broken connection, a gateway's
-    page, an answer that cannot be read and a stated time-out tell nothing. error: None below status 400.
+    page, an answer that cannot be read and a stated time-out tell nothing, nor does an error within an answer
+    of status 200. error: None below status 400.
     """
-    if error is None:
+    if error is None or reply.status < 400:
         return True
     return reply.status in (408, 502, 504) or (reply.status >= 500 and not error.is_stated)
 
 
+def is_too_large(error: ProviderError) -> bool:
+    """Whether a 429 refuses one request that no minute's limit can hold."""
+    return _REQUEST_TOO_LARGE.search(error.said) is not None
+
+
+def waiting_helps(error: ProviderError, headers: Mapping[str, str]) -> bool:
+    """Whether a 429 passes within an hour: it is not about money, nor about a day, nor about a limit of zero.
+
+    A time that it names, in its headers or its words, counts before words that could mean either: Google
+    speaks of "plan and billing" when a minute's limit is reached, and says in how many seconds to come back.
+    """
+    asked = rate_limit_wait(headers) or error.wait
+    if is_too_large(error) or is_about_money(error) or _NOTHING_ALLOWED.search(error.text):
+        return False
+    if asked is not None:
+        return not LONGEST_RATE_LIMIT_SECONDS < asked <= ABSURD_WAIT_SECONDS
+    if _ABOUT_A_DAY.search(error.said):
+        return False
+    return not _ABOUT_MONEY.search(error.said) or _ABOUT_A_MINUTE.search(error.said) is not None
+
+
+def is_about_money(error: ProviderError) -> bool:
+    """Whether the account cannot pay, in words or codes that mean nothing else."""
+    return not _NO_QUOTA_NAMES.isdisjoint(error.names) or _NO_MONEY.search(error.said) is not None
+
+
 def meaning_of(
-    reply: Reply, error: ProviderError, service: Service, host: str
-) -> FatalError | RequestRefused:
-    """What a status that no repetition cures means for the run."""
-    answered = f"(HTTP {reply.status}: {error.message})"
-    if error.no_quota or reply.status == 402:
-        return FatalError(f"The provider's account has no quota left {answered}. Add credit, run again.")
-    if reply.status == 404 or error.code == "model_not_found":
-        return FatalError(
-            f"The endpoint {host} does not know the {service.kind} model {service.model!r} {answered}. "
-            f"Set {service.model_setting} to a model that it serves, and check OPENAI_BASE_URL."
-        )
-    if reply.status in (401, 403):
-        return FatalError(
-            f"The provider does not let us in for the {service.kind} model {service.model!r} {answered}. "
-            f"Check OPENAI_API_KEY, OPENAI_BASE_URL and {service.model_setting}."
-        )
+    status: int, error: ProviderError, service: Service, host: str
+) -> FatalError | ContentFiltered | BadRequest:
+    """What a status that no repetition cures means."""
+    answered = f"(HTTP {status}: {error.message})"
+    no_quota = FatalError(
+        f"The provider's account has no quota left {answered}. Waiting does not help: add credit or raise "
+        "its limit, then run it again."
+    )
+    if status == 402 or (status == 429 and not is_too_large(error)):
+        return no_quota
+    unknown = FatalError(
+        f"The endpoint {host} does not know the {service.kind} model {service.model!r} {answered}. "
+        f"Set {service.model_setting} to a model that it serves, and check OPENAI_BASE_URL."
+    )
+    if "model_not_found" in error.names:
+        return unknown
     if error.is_content_filter:
         return ContentFiltered(
             f"The provider's content filter refuses this {service.kind} request {answered}."
         )
-    return BadRequest(f"The provider refuses this {service.kind} request {answered}.", error.text)
-
-
-def _for_people(text: str, api_key: str) -> str:
-    """A provider's text on one printable line, without keys, at most MAX_MESSAGE_CHARACTERS long."""
-    text = _SECRET.sub("[secret]", printable_line(text).replace(printable_line(api_key), "[secret]"))
-    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+    if_global: FatalError | None = FatalError(
+        f"The provider does not let us in for the {service.kind} model {service.model!r} {answered}. "
+        f"Check OPENAI_API_KEY, OPENAI_BASE_URL and {service.model_setting}."
+    )
+    if is_about_money(error):
+        if_global = no_quota
+    elif status == 404:
+        if_global = unknown
+    elif status in _ABOUT_THE_REQUEST:
+        if_global = None
+    return BadRequest(
+        f"The provider refuses this {service.kind} request {answered}.", error.text, status, if_global
+    )

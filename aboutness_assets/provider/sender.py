@@ -2,21 +2,32 @@
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import orjson
 
 from aboutness_assets.domain.chat import Usage
-from aboutness_assets.domain.errors import ProviderUnavailable, UnparsableAnswer
-from aboutness_assets.limits.headers import retry_after
+from aboutness_assets.domain.errors import ProviderUnavailable, RequestRefused
+from aboutness_assets.limits.headers import rate_limit_wait, retry_after
+from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Reservation, Throttle
-from aboutness_assets.provider.attempts import Attempts
-from aboutness_assets.provider.refusals import ProviderError, may_be_billed, meaning_of
+from aboutness_assets.provider.attempts import Attempts, Loss
+from aboutness_assets.provider.harmless import Harmless
+from aboutness_assets.provider.provider_error import ProviderError
+from aboutness_assets.provider.reading import Failure, read_reply
+from aboutness_assets.provider.refusals import BadRequest, may_be_billed, meaning_of, waiting_helps
 from aboutness_assets.provider.services import Service
 from aboutness_assets.provider.transport import Reply, Transport
+from aboutness_assets.provider.wire import read_usage
+
+LOOK_SECONDS = 60.0
+"""How long a request waits for its turn before it looks whether the run has lost its patience."""
 
 
 class Answer(Protocol):
@@ -63,10 +74,28 @@ class _NoCapacity(Exception):
         self.headers = headers
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Attempts of a harmless request: its answer is nobody's, though it is billed."""
+
+    attempts: Attempts
+
+    async def sending(self, *, body_bytes: int, max_completion_tokens: int | None) -> None:
+        await self.attempts.sending(body_bytes=body_bytes, max_completion_tokens=max_completion_tokens)
+
+    async def answered(self, body: bytes, usage: Usage | None, service_tier: str | None) -> None:
+        await self.attempts.lost("uncertain", usage, service_tier)
+
+    async def lost(self, loss: Loss, usage: Usage | None = None, service_tier: str | None = None) -> None:
+        await self.attempts.lost(loss, usage, service_tier)
+
+
 class Sender:
     """Requests of one service, within its throttle.
 
-    tier_refusals: how often a request was refused so far because its tier had no capacity.
+    harmless: what to try where a refusal may be about the key or the model; without it such a refusal counts
+    for all requests unless others pass. patience: shared by all senders of a run. tier_refusals: how often a
+    request was refused so far because its tier had no capacity.
     """
 
     def __init__(
@@ -76,12 +105,21 @@ class Sender:
         throttle: Throttle,
         log: logging.Logger,
         retries: Retries | None = None,
+        *,
+        harmless: Harmless | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.service = service
         self._transport = transport
         self._throttle = throttle
         self._log = log
         self._retries = retries or Retries()
+        self._harmless = harmless
+        self._patience = patience or Patience(math.inf)
+        self._trying = asyncio.Lock()
+        self._answers = 0
+        self._rate_limit = "another run met it"
+        self._backing_off: dict[object, tuple[float, str]] = {}
         self.tier_refusals = 0
 
     async def send(
@@ -108,23 +146,56 @@ class Sender:
             refusals += 1
             await self._back_off(refusals, self._retries.flex_attempts, trouble, headers)
 
+    @property
+    def waits_for(self) -> str | None:
+        """Why nothing is sent now and until when, as a sentence; None where requests are sent."""
+        waiting, kind = self._throttle.waiting, self.service.kind
+        if waiting is not None:
+            until = _clock_time(waiting.seconds)
+            if waiting.paused:
+                return (
+                    f"All {kind} requests wait until {until}: the provider's rate limit is reached "
+                    f"({self._rate_limit})."
+                )
+            return (
+                f"The next {kind} request waits for its turn until {until}: "
+                f"{waiting.requests_per_minute:.3g} a minute may be sent now."
+            )
+        if self._backing_off and len(self._backing_off) >= self._throttle.in_flight:
+            at, trouble = min(self._backing_off.values())
+            return (
+                f"All {len(self._backing_off)} {kind} requests wait to be sent again, the next "
+                f"until {_clock_time(at - time.monotonic())}, because of {trouble}."
+            )
+        return None
+
     async def _send_in_slot(
         self,
         body: Mapping[str, Any],
         estimated_tokens: tuple[int, int],
         read: Callable[[bytes], T],
         attempts: Attempts,
+        *,
+        is_trial: bool = False,
     ) -> T:
-        """See send. Raises _NoCapacity too."""
+        """See send. Raises _NoCapacity too. is_trial: of a harmless request, after which none is tried."""
         failures = 0
         document = orjson.dumps(body)
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         while True:
-            reservation = await self._throttle.reserve(*estimated_tokens)
+            reservation = await self._reserve(estimated_tokens)
             await attempts.sending(body_bytes=len(document), max_completion_tokens=limit)
+            answers_before = self._answers
             reply = await self._transport.post(self.service.path, document)
-            error = self._error_of(reply) if reply.status >= 400 else None
-            if reply.status == 429 and error is not None and not error.is_beyond_waiting:
+            outcome = read_reply(reply, read, self._transport.api_key)
+            if not isinstance(outcome, Failure):
+                self._answers += 1
+                self._patience.succeeded()
+                self._settle(outcome.usage, limit, reply, reservation)
+                await attempts.answered(reply.body, outcome.usage, outcome.service_tier)
+                return outcome
+            error = outcome.error
+            if error is not None and outcome.status == 429 and waiting_helps(error, reply.headers):
                 if error.is_no_capacity and "service_tier" in body:
                     await attempts.lost("refused")
                     raise _NoCapacity(
@@ -132,29 +203,59 @@ class Sender:
                         reply.headers,
                     )
                 await attempts.lost("rate_limited")
-                await self._pause(reply, reservation)
+                await self._pause(reply, error, reservation)
                 continue
-            trouble = reply.trouble
-            if trouble is None and 200 <= reply.status < 300:
-                try:
-                    answer = read(reply.body)
-                except UnparsableAnswer as unreadable:
-                    trouble = f"HTTP {reply.status} with a body that is not an answer ({unreadable})"
-                else:
-                    self._settle(answer.usage, limit, reply, reservation)
-                    await attempts.answered(reply.body, answer.usage, answer.service_tier)
-                    return answer
-            elif error is not None and (reply.status in (408, 409) or reply.status >= 500):
-                trouble = f"HTTP {reply.status}: {error.message}"
-            await attempts.lost("uncertain" if may_be_billed(reply, error) else "refused")
-            if trouble is None:
-                error = error or self._error_of(reply)
-                raise meaning_of(reply, error, self.service, self._transport.host)
-            failures += 1
-            await self._back_off(failures, self._retries.attempts, trouble, reply.headers)
+            usage, tier = read_usage(reply.body) if 200 <= reply.status < 300 else (None, None)
+            await attempts.lost("uncertain" if may_be_billed(reply, error) else "refused", usage, tier)
+            if outcome.trouble is not None or error is None:
+                failures += 1
+                trouble = outcome.trouble or f"HTTP {reply.status}"
+                await self._back_off(failures, self._retries.attempts, trouble, reply.headers)
+                continue
+            meaning = meaning_of(outcome.status, error, self.service, self._transport.host)
+            if (
+                isinstance(meaning, BadRequest)
+                and meaning.if_global is not None
+                and not is_trial
+                and not await self._others_pass(
+                    meaning, answers_before, body, estimated_tokens, read, attempts
+                )
+            ):
+                raise meaning.if_global
+            raise meaning
 
-    def _error_of(self, reply: Reply) -> ProviderError:
-        return ProviderError.read(reply.body, self._transport.api_key)
+    async def _others_pass(
+        self,
+        refusal: BadRequest,
+        answers_before: int,
+        body: Mapping[str, Any],
+        estimated_tokens: tuple[int, int],
+        read: Callable[[bytes], T],
+        attempts: Attempts,
+    ) -> bool:
+        """Whether another request was answered since this one was sent, or a harmless one is now."""
+        async with self._trying:
+            if self._answers > answers_before:
+                return True
+            if self._harmless is None or (refusal.status == 401 and not self._answers):
+                return False
+            try:
+                await self._send_in_slot(
+                    self._harmless(body), estimated_tokens, read, _Trial(attempts), is_trial=True
+                )
+            except RequestRefused:
+                return False
+            return True
+
+    async def _reserve(self, estimated_tokens: tuple[int, int]) -> Reservation:
+        """Wait until a request may leave. Raises FatalError when the run's patience is at its end."""
+        while True:
+            left = self._patience.seconds_left()
+            try:
+                async with asyncio.timeout(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)):
+                    return await self._throttle.reserve(*estimated_tokens)
+            except TimeoutError:
+                self._patience.check()
 
     def _settle(self, usage: Usage | None, limit: int | None, reply: Reply, reservation: Reservation) -> None:
         self._throttle.observe(reply.headers, reservation)
@@ -164,11 +265,17 @@ class Sender:
             counted = prompt if reservation.counts_answer else max(prompt, limit or 0)
             self._throttle.settle(reservation, counted, usage.completion_tokens)
 
-    async def _pause(self, reply: Reply, reservation: Reservation) -> None:
-        pause, asked = await self._throttle.rate_limited(reply.headers, reservation)
+    async def _pause(self, reply: Reply, error: ProviderError, reservation: Reservation) -> None:
+        self._rate_limit = f"HTTP {reply.status}: {error.message}"
+        self._patience.troubled(f"a rate limit ({self._rate_limit})")
+        headers = dict(reply.headers)
+        if rate_limit_wait(headers) is None and error.wait is not None:
+            headers["retry-after"] = str(error.wait)
+        pause, asked = await self._throttle.rate_limited(headers, reservation)
         if pause.begins:
             self._log.warning(
-                "The provider's rate limit is reached (HTTP 429): all %s requests wait %.3g s%s.",
+                "The provider's rate limit is reached (%s): all %s requests wait %.3g s%s.",
+                self._rate_limit,
                 self.service.kind,
                 pause.seconds,
                 f", although it asked for {asked:.0f} s" if asked else "",
@@ -177,6 +284,7 @@ class Sender:
     async def _back_off(self, failures: int, attempts: int, trouble: str, headers: Mapping[str, str]) -> None:
         """Wait before the next attempt. Raises ProviderUnavailable when there is none left."""
         kind = self.service.kind
+        self._patience.troubled(trouble)
         if failures >= attempts:
             raise ProviderUnavailable(
                 f"One {kind} request failed {failures} times in a row, at last with {trouble.rstrip('.')}. "
@@ -187,7 +295,14 @@ class Sender:
             "One %s request met %s. It is sent again in %.3g s, %d times more at most.",
             *(kind, trouble, wait, attempts - failures),
         )
-        await asyncio.sleep(wait)
+        this = object()
+        self._backing_off[this] = (time.monotonic() + wait, trouble)
+        try:
+            left = self._patience.seconds_left()
+            await asyncio.sleep(wait if left is None else min(wait, left))
+        finally:
+            del self._backing_off[this]
+        self._patience.check()
 
     def _wait(self, failures: int, headers: Mapping[str, str]) -> float:
         """Seconds before the next attempt: as the provider says, else doubling, with full jitter."""
@@ -197,3 +312,8 @@ class Sender:
             return min(said, retries.max_wait_seconds) + retries.jitter(0, retries.backoff_seconds)
         longest = min(retries.backoff_seconds * 2 ** (failures - 1), retries.max_backoff_seconds)
         return retries.jitter(0, longest)
+
+
+def _clock_time(seconds: float) -> str:
+    """The time of day in so many seconds."""
+    return f"{datetime.now(UTC) + timedelta(seconds=seconds):%H:%M:%S} UTC"

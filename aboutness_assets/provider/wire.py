@@ -37,12 +37,15 @@ class EmbeddingsAnswer:
 def read_chat_body(raw: bytes) -> ChatAnswer:
     """Reads the body of a chat answer, one that has just arrived and one that was kept alike.
 
-    Raises UnparsableAnswer when it is not a JSON object with ``choices``.
+    Raises UnparsableAnswer when it is not a JSON object with ``choices``, or states an error.
     """
     body = parse_object(raw)
-    if "choices" not in body:
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
         raise UnparsableAnswer("The answer to a chat request holds no choices.")
-    choice = as_dict(_first(body["choices"]))
+    choice = as_dict(choices[0])
+    if body.get("error") or choice.get("error") or choice.get("finish_reason") == "error":
+        raise UnparsableAnswer("The answer to a chat request states an error.")
     message = as_dict(choice.get("message"))
     content, reasoning = read_content(message), read_reasoning(message)
     return ChatAnswer(
@@ -79,13 +82,24 @@ def read_embeddings_body(raw: bytes, texts: int) -> EmbeddingsAnswer:
 
 def parse_object(raw: bytes) -> dict[str, Any]:
     """A JSON object. Raises UnparsableAnswer."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        body = _parse_leniently(raw)
+    body = parse_json(raw)
     if not isinstance(body, dict):
         raise UnparsableAnswer("The body of the answer is not a JSON object.")
     return body
+
+
+def parse_json(raw: bytes) -> object:
+    """A JSON value; None where it is none."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _parse_leniently(raw)
+
+
+def read_usage(raw: bytes) -> tuple[Usage | None, str | None]:
+    """What a body that is no answer says it used, and in which tier: it may be billed all the same."""
+    body = as_dict(parse_json(raw))
+    return _usage(body, answer_is_billed=False), _text(body.get("service_tier"))
 
 
 def as_dict(value: object) -> dict[str, Any]:
@@ -151,10 +165,6 @@ def _finish_reason(value: object) -> str | None:
     """The reason in OpenAI's words: an answer that its limit ended says so in many ways."""
     stated = _text(value)
     return "length" if stated is not None and stated.casefold() in _CUT_BY_LIMIT else stated
-
-
-def _first(value: object) -> object:
-    return value[0] if isinstance(value, list) and value else None
 
 
 def _text(value: object) -> str | None:

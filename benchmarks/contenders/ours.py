@@ -79,7 +79,7 @@ class Attempt:
         """Its answer came."""
         self.answer, self.usage = body, usage
 
-    async def lost(self, loss: Loss) -> None:
+    async def lost(self, loss: Loss, usage: Usage | None = None, service_tier: str | None = None) -> None:
         """It brought no answer: the endpoint answers all of them."""
         raise AssertionError(loss)
 

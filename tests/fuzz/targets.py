@@ -39,7 +39,7 @@ from aboutness_assets.limits.headers import (
     read_quota,
     retry_after,
 )
-from aboutness_assets.provider.refusals import MAX_MESSAGE_CHARACTERS, ProviderError
+from aboutness_assets.provider.provider_error import MAX_MESSAGE_CHARACTERS, ProviderError
 from aboutness_assets.provider.wire import read_chat_body, read_embeddings_body
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

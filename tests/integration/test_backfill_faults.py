@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aboutness_assets.domain.errors import AboutnessError, FatalError, SettingsError
+from aboutness_assets.generation.prompt import HARMLESS_PACK
 from tests.support.backfills import QUICK, Backfills, sample_songs, valid
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
@@ -288,13 +289,15 @@ async def test_a_global_fault_in_the_midst_of_a_run_stops_it_and_loses_no_answer
     make_service: MakeService, stand_in: StandIn, fault: str, words: str
 ) -> None:
     songs = sample_songs(60)
-    stand_in.control({"chat": {"script": [None, None, fault]}})
+    stand_in.control({"chat": {"script": [None, None, fault], "probabilities": {fault: 1}}})
     backfills = Backfills(make_service(songs=songs), stand_in, tuning=QUICK)
 
     with pytest.raises(FatalError, match=words):
         await backfills.fill(max_in_flight=1)
 
-    assert len(backfills.packs()) == 3
+    harmless = [(song.title, song.artist) for song in HARMLESS_PACK.songs]
+    assert len([pack for pack in backfills.packs() if pack != harmless]) == 3
+    assert backfills.packs().count(harmless) == (fault == "http_401")
     answered = {song for pack in backfills.packs()[:2] for song in pack}
     stand_in.reset()
     report = await backfills.fill()
@@ -302,6 +305,17 @@ async def test_a_global_fault_in_the_midst_of_a_run_stops_it_and_loses_no_answer
     assert report.failed == []
     assert backfills.times_asked().keys() == {(title, artist) for _, title, artist in songs} - answered
     assert report.uncertain_requests == 0
+
+
+async def test_a_refusal_of_one_pack_by_any_status_costs_no_other_song_its_row(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    stand_in.control({"chat": {"script": [None, "http_403", None]}})
+    backfills = Backfills(make_service(songs=sample_songs(30)), stand_in, tuning=QUICK)
+
+    report = await backfills.fill(max_in_flight=1)
+
+    assert (report.songs_written, report.failed) == (30, [])
 
 
 async def test_the_spending_cap_stops_a_run_before_it_is_passed_and_answers_stay(

@@ -37,31 +37,31 @@ def service(make_service: MakeService) -> ServiceDatabase:
 
 
 async def record(service: ServiceDatabase, rollout_at: datetime = ROLLOUT) -> None:
-    async with both_sides(service, rollout_at) as (rows, baseline):
+    async with both_sides(service) as (rows, baseline):
         columns = await rows.columns()
-        await baseline.record(columns, rows.digests_before(columns, rollout_at))
+        await baseline.record(rollout_at, columns, rows.digests_before(columns, rollout_at))
 
 
 async def compare(
     service: ServiceDatabase,
-    rollout_at: datetime = ROLLOUT,
     id_type: IdType = "integer",
+    among: list[str] | None = None,
     compared_at_once: int = COMPARED_AT_ONCE,
 ) -> OldStyleComparison:
-    async with both_sides(service, rollout_at, id_type) as (rows, baseline):
-        return await compare_with_baseline(rows, baseline, compared_at_once)
+    async with both_sides(service, id_type) as (rows, baseline):
+        return await compare_with_baseline(rows, baseline, among, compared_at_once)
 
 
 @asynccontextmanager
 async def both_sides(
-    service: ServiceDatabase, rollout_at: datetime = ROLLOUT, id_type: IdType = "integer"
+    service: ServiceDatabase, id_type: IdType = "integer"
 ) -> AsyncIterator[tuple[OldStyleRows, OldStyleBaseline]]:
     async with (
         await AsyncConnection.connect(service.url) as connection,
         open_operations(service.ops_url) as operations,
         operations.connection() as own,
     ):
-        yield OldStyleRows(connection, id_type), OldStyleBaseline(own, "table", rollout_at)
+        yield OldStyleRows(connection, id_type), OldStyleBaseline(own, "table")
 
 
 async def test_rows_that_stay_are_untouched(service: ServiceDatabase) -> None:
@@ -69,7 +69,7 @@ async def test_rows_that_stay_are_untouched(service: ServiceDatabase) -> None:
 
     comparison = await compare(service)
 
-    assert comparison == OldStyleComparison(5, [], [])
+    assert comparison == OldStyleComparison(5, 5)
     assert comparison.untouched
 
 
@@ -123,8 +123,8 @@ async def test_rows_are_recorded_by_a_server_side_cursor(service: ServiceDatabas
             await anext(digests)
             cursors = await rows.connection.execute("select name from pg_cursors")
             assert await cursors.fetchall() == [("old_style_digests",)]
-        await baseline.record(columns, rows.digests_before(columns, ROLLOUT))
-        assert await baseline.row_count() == 5
+        await baseline.record(ROLLOUT, columns, rows.digests_before(columns, ROLLOUT))
+        assert (await baseline.recorded()).rows == 5
 
 
 async def test_new_rows_and_new_columns_are_no_change(service: ServiceDatabase) -> None:
@@ -143,7 +143,7 @@ async def test_a_column_that_is_gone_is_named(service: ServiceDatabase) -> None:
 
     comparison = await compare(service)
 
-    assert comparison == OldStyleComparison(5, [], [], "These columns are gone: emotions_confidence.")
+    assert comparison == OldStyleComparison(5, 0, problem="These columns are gone: emotions_confidence.")
     assert not comparison.untouched
 
 
@@ -158,12 +158,27 @@ async def test_rows_created_at_the_rollout_are_new(service: ServiceDatabase) -> 
     assert (await compare(service)).recorded == 6
 
 
-async def test_each_rollout_time_has_its_own_record(service: ServiceDatabase) -> None:
+@pytest.mark.parametrize("moved_to", [datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC)])
+async def test_the_record_is_kept_when_the_rollout_moves(
+    service: ServiceDatabase, moved_to: datetime
+) -> None:
     await record(service)
 
-    comparison = await compare(service, datetime(2025, 1, 1, tzinfo=UTC))
+    await record(service, moved_to)
 
-    assert comparison.recorded == 0
+    async with both_sides(service) as (_, baseline):
+        recorded = await baseline.recorded()
+    assert (recorded.rollout_at, recorded.rows) == (ROLLOUT, 5)
+
+
+async def test_chosen_rows_are_compared_alone(service: ServiceDatabase) -> None:
+    await record(service)
+    arrange(service, "update song_aboutness set moments_text = 'changed' where song_id in (2, 9)")
+    arrange(service, "delete from song_aboutness where song_id in (10, 101)")
+
+    comparison = await compare(service, among=["9", "10", "77"])
+
+    assert (comparison.changed, comparison.gone) == (["9"], ["10"])
 
 
 async def test_text_ids_are_compared_whatever_they_hold(make_service: MakeService) -> None:
@@ -173,7 +188,7 @@ async def test_text_ids_are_compared_whatever_they_hold(make_service: MakeServic
         arrange(service, ONE_OLD_STYLE_ROW, [song_id, "Old style."])
     await record(service)
     comparison = await compare(service, id_type="text", compared_at_once=2)
-    assert comparison == OldStyleComparison(len(ids), [], [])
+    assert comparison == OldStyleComparison(len(ids), len(ids))
 
     arrange(service, "delete from song_aboutness")
 

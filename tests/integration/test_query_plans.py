@@ -64,7 +64,7 @@ from generate_series({first}, {last}) as n;
 insert into aboutness_ops.old_style_baseline values ('table', '2026-02-20', '{{song_id}}', now())
 on conflict do nothing;
 insert into aboutness_ops.old_style_row
-select 'table', '2026-02-20', n::text, '' from generate_series({first}, {last}) as n;
+select 'table', n::text, '' from generate_series({first}, {last}) as n;
 """
 TABLES = {
     "service": ("songs", "song_aboutness"),

@@ -20,7 +20,7 @@ from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.songs import Aboutness
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import fill_ranges
-from tests.support.backfills import Backfills, sample_songs
+from tests.support.backfills import Backfills, sample_songs, wait_until
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
 
@@ -62,6 +62,12 @@ def make_inserts_slow(service: ServiceDatabase, seconds_per_row: float) -> None:
 def look(service: ServiceDatabase, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(service.admin_url) as admin:
         return admin.execute(query.encode()).fetchall()
+
+
+def is_inserting(service: ServiceDatabase) -> bool:
+    """Whether a session is in the midst of an INSERT."""
+    query = "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+    return bool(look(service, query))
 
 
 def cut_connections(service: ServiceDatabase, *, allow_new: bool) -> None:
@@ -150,17 +156,30 @@ async def test_the_connection_limit_of_the_url_bounds_the_pool(make_service: Mak
                 pass
 
 
+async def test_a_connection_that_was_cut_while_it_was_idle_is_replaced_before_it_is_used(
+    make_service: MakeService,
+) -> None:
+    service = make_service()
+    async with open_service(service_conninfo(service.url), 2) as pool:
+        async with pool.connection(), pool.connection():
+            """Both connections are open."""
+        cut_connections(service, allow_new=True)
+        for _ in range(3):
+            async with pool.connection() as connection:
+                await connection.execute("select 1")
+
+
 async def test_rows_are_inserted_over_a_new_connection_when_the_old_one_is_cut(
     make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = make_service()
+    make_inserts_slow(service, 0.3)
     table = await table_of(service, QUICKLY)
     async with open_service(service_conninfo(service.url), 1) as pool:
-        async with pool.connection() as connection:
-            await connection.execute("select 1")
+        inserting = asyncio.create_task(table.insert(pool, [row(1), row(2)], LOG))
+        await asyncio.to_thread(wait_until, lambda: is_inserting(service))
         cut_connections(service, allow_new=True)
-
-        inserted = await table.insert(pool, [row(1), row(2)], LOG)
+        inserted = await inserting
 
     assert inserted.written == 2
     assert "Inserting failed" in caplog.text

@@ -155,10 +155,12 @@ class Backfills:
             songs, report = await fill_first_songs(session, run_id, LOG)
             return report, await evaluate_smoke_run(session, songs, report)
 
-    async def criteria(self, range_keys: Sequence[str] = ()) -> list[Verdict]:
+    async def criteria(
+        self, range_keys: Sequence[str] = (), partition_keys: Sequence[str] = (), **options: int
+    ) -> list[Verdict]:
         """The verdict on every criterion."""
         async with self.session() as session:
-            return await evaluate_criteria(session, range_keys)
+            return await evaluate_criteria(session, range_keys, partition_keys, **options)
 
     async def create_partitions(self, keys: list[str]) -> list[str]:
         """Add the keys of the partitions that are missing; these keys."""

@@ -240,6 +240,7 @@ CHECKS = (
     "moments_text_within_100_chars",
     "emotions_text_without_confidence_tag",
     "moments_text_without_confidence_tag",
+    "new_rows_complete",
     "old_style_rows_untouched",
     "ready_to_enable",
 )

@@ -1,18 +1,21 @@
 """Clients of a provider for unit tests: real connections, limits in memory, and attempts that remember."""
 
 import logging
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from aboutness_assets.domain.chat import ChatAnswer, Usage
+from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.provider.attempts import Attempts, Loss
 from aboutness_assets.provider.capabilities import Capabilities
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
 from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.harmless import harmless_chat, harmless_embedding
 from aboutness_assets.provider.sender import Retries, Sender
 from aboutness_assets.provider.services import chat_service, embedding_service
 from aboutness_assets.provider.transport import Endpoint, Transport
@@ -24,6 +27,7 @@ SCHEMA = {
     "type": "json_schema",
     "json_schema": {"name": "songs", "strict": True, "schema": {"type": "object"}},
 }
+HARMLESS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": '{"songs":["harmless"]}'}]
 MAX_COMPLETION_TOKENS = 700
 
 QUICK_RETRIES = Retries(backoff_seconds=0.001)
@@ -52,6 +56,7 @@ class Lost:
     """It was not answered."""
 
     loss: Loss
+    usage: Usage | None = None
 
 
 Outcome: TypeAlias = Answered | Lost
@@ -72,8 +77,8 @@ class RecordedAttempts:
     async def answered(self, body: bytes, usage: Usage | None, service_tier: str | None) -> None:
         self.events.append(Answered(body, usage, service_tier))
 
-    async def lost(self, loss: Loss) -> None:
-        self.events.append(Lost(loss))
+    async def lost(self, loss: Loss, usage: Usage | None = None, service_tier: str | None = None) -> None:
+        self.events.append(Lost(loss, usage))
 
     @property
     def sent(self) -> list[Sending]:
@@ -142,13 +147,33 @@ async def open_clients(
     chat_throttle: Throttle | None = None,
     embedding_throttle: Throttle | None = None,
     retries: Retries = QUICK_RETRIES,
+    harmless: bool = False,
+    give_up_seconds: float = math.inf,
 ) -> AsyncIterator[Clients]:
-    """Clients of the models gpt-test and embed-test at an endpoint; what they log is in the log "test"."""
+    """Clients of the models gpt-test and embed-test at an endpoint; what they log is in the log "test".
+
+    harmless: whether they try a harmless request where a refusal may be about all.
+    """
     log = logging.getLogger("test")
     async with Transport(Endpoint(api_key, base_url, timeout_seconds)) as transport:
-        chat = Sender(chat_service("gpt-test"), transport, chat_throttle or memory_throttle(), log, retries)
+        patience = Patience(give_up_seconds)
+        chat = Sender(
+            chat_service("gpt-test"),
+            transport,
+            chat_throttle or memory_throttle(),
+            log,
+            retries,
+            harmless=harmless_chat(HARMLESS, SCHEMA) if harmless else None,
+            patience=patience,
+        )
         embedding = Sender(
-            embedding_service("embed-test"), transport, embedding_throttle or memory_throttle(), log, retries
+            embedding_service("embed-test"),
+            transport,
+            embedding_throttle or memory_throttle(),
+            log,
+            retries,
+            harmless=harmless_embedding if harmless else None,
+            patience=patience,
         )
         yield Clients(
             ChatClient(chat, Capabilities(log), options or ChatOptions("none"), log),

@@ -15,17 +15,15 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 from aiohttp import web
-from multidict import CIMultiDict
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A request as it arrived; target: path and query as they were sent."""
+    """A request as it arrived."""
 
     path: str
-    headers: CIMultiDict[str]
+    headers: Mapping[str, str]
     body: dict[str, Any]
-    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class ScriptedEndpoint:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_route("*", "/v1/{path:.*}", self._answer)
+        app.router.add_post("/v1/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -130,8 +128,7 @@ class ScriptedEndpoint:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json() if request.method == "POST" else {}
-        recorded = Recorded(request.path.removeprefix("/v1"), request.headers.copy(), body, request.raw_path)
+        recorded = Recorded(request.path.removeprefix("/v1"), request.headers.copy(), await request.json())
         self.requests.append(recorded)
         self.arrived.set()
         scripted = self._script.popleft() if self._script else self.otherwise

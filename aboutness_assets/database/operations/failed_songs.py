@@ -103,6 +103,20 @@ class FailedSongs:
 
         return await self._operations.query(count)
 
+    async def count_quarantined(self) -> int:
+        """How many songs are in quarantine."""
+
+        async def count(connection: AsyncConnection) -> int:
+            cursor = await connection.execute(
+                "select count(*) from aboutness_ops.failed_song where table_id = %s and quarantined",
+                [self._range_run.table_id],
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            return int(row[0])
+
+        return await self._operations.query(count)
+
     async def forget(self, song_ids: Collection[SongId]) -> None:
         """Delete songs from the record: they have their rows now."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -72,3 +73,31 @@ async def _lock(connection: psycopg.AsyncConnection, name: str, *, shared: bool,
         name,
     )
     await connection.execute(f"select pg_advisory_lock{kind}(hashtextextended(%s, 0))", [name])
+
+
+HoldIdle: TypeAlias = Callable[[Collection[str]], Awaitable[set[str]]]
+"""Holds those of some ranges that no run holds, and says which they are; '' is the table, where no run holds
+all of it."""
+
+
+@asynccontextmanager
+async def checks_alone(conninfo: str, table_id: str) -> AsyncIterator[HoldIdle]:
+    """Let one process at a time evaluate the checks of a table; others wait.
+
+    What is held ends with the block or the process, so that a run that wants it waits no longer than that.
+    """
+    async with await psycopg.AsyncConnection.connect(
+        make_conninfo(conninfo, **_KEEPALIVES), autocommit=True
+    ) as connection:
+
+        async def hold_idle(range_keys: Collection[str]) -> set[str]:
+            cursor = await connection.execute(
+                "select key from unnest(%s::text[]) as key where case when key = ''"
+                " then pg_try_advisory_lock_shared(hashtextextended(%s || ' table', 0))"
+                " else pg_try_advisory_lock(hashtextextended(%s || ' range ' || key, 0)) end",
+                [list(range_keys), table_id, table_id],
+            )
+            return {key for (key,) in await cursor.fetchall()}
+
+        await connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [f"{table_id} checks"])
+        yield hold_idle

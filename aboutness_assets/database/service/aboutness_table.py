@@ -1,6 +1,6 @@
 """Inserting rows into the service's song_aboutness, and finding rows in it by song_id.
 
-Whether the table is as agreed is table_schema.py's, the acceptance criteria in SQL are text_criteria.py's.
+Whether the table is as agreed is table_schema.py's, the acceptance criteria in SQL are row_criteria.py's.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Every function takes ``songs_query``, the setting ABOUTNESS_SONGS_QUERY: a SELEC
 only ever used as a subquery. Where ranges are cut is range_boundaries.py's.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 from aboutness_assets.database.service.id_columns import CASTS
 from aboutness_assets.database.service.range_conditions import within_after
 from aboutness_assets.database.service.songs_query import read_songs, songs_subquery
-from aboutness_assets.domain.id_ranges import SongIdRange
+from aboutness_assets.domain.id_ranges import Interval, SongIdRange
 from aboutness_assets.domain.songs import IdType, Song, SongId, song_id_of
 
 PAGE_SIZE = 1000
@@ -37,6 +37,17 @@ order by page.song_id
 _RANGE_COUNTS = sql.SQL("""
 select count(*), count(found.row)
 from (select distinct s.song_id from {songs} as s where {within}) as s
+left join lateral (
+    select true as row from song_aboutness as a where a.song_id = s.song_id limit 1
+) as found on true
+""")
+
+_BETWEEN_COUNTS = sql.SQL("""
+select count(*), count(found.row)
+from (
+    select distinct s.song_id from unnest(%(lowers)s::bigint[], %(uppers)s::bigint[]) as gap(lower, upper)
+    join {songs} as s on s.song_id between gap.lower and gap.upper
+) as s
 left join lateral (
     select true as row from song_aboutness as a where a.song_id = s.song_id limit 1
 ) as found on true
@@ -117,6 +128,15 @@ async def range_counts(
     return await _two_counts(connection, statement, parameters)
 
 
+async def counts_between(
+    connection: AsyncConnection, songs_query: str, intervals: Sequence[Interval]
+) -> tuple[int, int]:
+    """How many songs have an integer id in an interval, and how many of them have a row; found by index."""
+    lowers, uppers = [lower for lower, _ in intervals], [upper for _, upper in intervals]
+    statement = _BETWEEN_COUNTS.format(songs=songs_subquery(songs_query))
+    return await _two_counts(connection, statement, {"lowers": lowers, "uppers": uppers})
+
+
 async def coverage(connection: AsyncConnection, songs_query: str) -> tuple[int, int]:
     """How many songs the whole catalogue has, and how many of them have a row; reads all ids of both."""
     return await _two_counts(connection, _COVERAGE.format(songs=songs_subquery(songs_query)), {})
@@ -136,7 +156,7 @@ async def _planned_rows(connection: AsyncConnection, relation: sql.Composable) -
 
 
 async def _two_counts(
-    connection: AsyncConnection, statement: sql.Composed, parameters: dict[str, SongId]
+    connection: AsyncConnection, statement: sql.Composed, parameters: Mapping[str, object]
 ) -> tuple[int, int]:
     row = await (await read_songs(connection, statement, parameters)).fetchone()
     assert row is not None

@@ -20,6 +20,9 @@ a statement that hangs."""
 class ServicePool(AsyncConnectionPool[AsyncConnection]):
     """A pool, not yet open, of at most ``max_size`` connections, or fewer where the URL limits them.
 
+    A connection that was cut while it was idle, as serverless hosts and firewalls do, is replaced before
+    anybody gets it.
+
     Callers take turns, first come, first served. The timeout of ``connection()`` (by default the URL's
     pool_timeout) starts when the turn has come, so that a busy pool is never taken for a Postgres that is
     away. turn_seconds bounds the wait for a turn.
@@ -39,6 +42,7 @@ class ServicePool(AsyncConnectionPool[AsyncConnection]):
             max_size=size,
             timeout=url.pool_timeout,
             configure=None if url.transaction_pooler else self._set_search_path,
+            check=self.check_connection,
             open=False,
         )
 

@@ -16,8 +16,9 @@ from aboutness_assets.database.operations.failed_songs import FailedSongs
 from aboutness_assets.database.operations.journal import trim
 from aboutness_assets.database.operations.ledger import budget_spending
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
-from aboutness_assets.database.operations.locks import exclusive_ranges
+from aboutness_assets.database.operations.locks import HoldIdle, checks_alone, exclusive_ranges
 from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
+from aboutness_assets.database.operations.verification import WHOLE_TABLE_KEY, Verification
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
 from aboutness_assets.database.service.connection import ServicePool, open_service
@@ -28,7 +29,9 @@ from aboutness_assets.database.url import operations_conninfo, service_conninfo
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import IdType
+from aboutness_assets.generation.prompt import HARMLESS_REQUEST
 from aboutness_assets.limits.breaker import CircuitBreaker
+from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.pipeline.filling import Databases, Filling, Money, Provider
 from aboutness_assets.pipeline.progress import Progress
@@ -47,9 +50,11 @@ from aboutness_assets.provider.capabilities import Capabilities
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
 from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.harmless import harmless_chat, harmless_embedding
 from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.services import Service, chat_service, embedding_service
 from aboutness_assets.provider.transport import Transport
+from aboutness_assets.provider.waiting import waits_told
 from aboutness_assets.settings import Settings
 
 
@@ -95,11 +100,24 @@ class Session:
         """What this run pays, and how fast it may be. Raises SettingsError."""
         return await read_terms(self._settings)
 
-    def exclusively(
-        self, range_keys: Sequence[str] | None, log: logging.Logger
-    ) -> AbstractAsyncContextManager[None]:
-        """Hold ranges for this run alone (None: the whole table), waiting while another run holds one."""
-        return exclusive_ranges(self.operations.conninfo, self.table.table_id, range_keys, log)
+    @property
+    def verification(self) -> Verification:
+        """What the checks of the table know."""
+        return Verification(self.operations, self.table.table_id)
+
+    @asynccontextmanager
+    async def exclusively(self, range_keys: Sequence[str] | None, log: logging.Logger) -> AsyncIterator[None]:
+        """Hold ranges for this run alone (None: the whole table), waiting while another run holds one.
+
+        They are marked, so that the checks look at them even if this run is killed.
+        """
+        async with exclusive_ranges(self.operations.conninfo, self.table.table_id, range_keys, log):
+            await self.verification.mark([WHOLE_TABLE_KEY] if range_keys is None else range_keys)
+            yield
+
+    def checks_alone(self) -> AbstractAsyncContextManager[HoldIdle]:
+        """Let no other process evaluate the checks of the table meanwhile."""
+        return checks_alone(self.operations.conninfo, self.table.table_id)
 
     @asynccontextmanager
     async def filling(self, log: logging.Logger, *, ranges: int = 1) -> AsyncIterator[Filling]:
@@ -112,9 +130,12 @@ class Session:
         transport = open_transport(settings)
         services = (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
         throttles = [self._throttle(service, transport) for service in services]
+        patience = Patience(60 * settings.give_up_after)
         chat, embedding = (
-            Sender(service, transport, throttle, log, tuning.retries)
-            for service, throttle in zip(services, throttles, strict=True)
+            Sender(service, transport, throttle, log, tuning.retries, harmless=harmless, patience=patience)
+            for service, throttle, harmless in zip(
+                services, throttles, (harmless_chat(*HARMLESS_REQUEST), harmless_embedding), strict=True
+            )
         )
         run = self.range_run()
         spent = await budget_spending(self.operations, run.table_id, run.budget)
@@ -147,7 +168,7 @@ class Session:
             log,
         )
         try:
-            async with transport, progress.logged():
+            async with transport, progress.logged(), waits_told((chat, embedding), log):
                 yield filling
             for throttle in throttles:
                 await throttle.report()
@@ -203,8 +224,8 @@ async def open_session(settings: Settings, tuning: Tuning = DEFAULT_TUNING) -> A
         async with pool.connection() as connection, operations.connection() as own:
             rows = OldStyleRows(connection, table.id_type)
             columns = await rows.columns()
-            await OldStyleBaseline(own, table.table_id, settings.rollout_at).record(
-                columns, rows.digests_before(columns, settings.rollout_at)
+            await OldStyleBaseline(own, table.table_id).record(
+                settings.rollout_at, columns, rows.digests_before(columns, settings.rollout_at)
             )
         yield session
 

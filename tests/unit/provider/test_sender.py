@@ -195,7 +195,9 @@ async def test_a_pause_is_logged_once_for_all_requests_that_it_stops(
     attempts = [RecordedAttempts() for _ in range(8)]
     await asyncio.gather(*(clients.chat(attempts=each) for each in attempts))
     warnings = [record.getMessage() for record in caplog.records if "429" in record.getMessage()]
-    assert warnings == ["The provider's rate limit is reached (HTTP 429): all chat requests wait 0.03 s."]
+    assert warnings == [
+        "The provider's rate limit is reached (HTTP 429: slow down): all chat requests wait 0.03 s."
+    ]
     assert [each.ends for each in attempts] == [["rate_limited", "answered"]] * 8
 
 
@@ -211,7 +213,7 @@ async def test_a_pause_that_the_server_names_by_date_stops_the_others_too(
         pausing.set()
         await over.wait()
 
-    date = format_datetime(datetime.now(UTC) + timedelta(hours=5), usegmt=True)
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=50), usegmt=True)
     endpoint.script(error(429, "slow down", {"Retry-After": date}), chat_answer(), chat_answer())
     throttle = memory_throttle(clock=lambda: now, sleep=sleep)
     async with open_clients(endpoint.base_url, chat_throttle=throttle) as clients:
@@ -224,7 +226,7 @@ async def test_a_pause_that_the_server_names_by_date_stops_the_others_too(
         over.set()
         await asyncio.gather(*tasks)
     assert waits == [600]
-    assert "wait 600 s, although it asked for 1" in caplog.text
+    assert "wait 600 s, although it asked for" in caplog.text
 
 
 @pytest.mark.parametrize("waits_for", ["the answer", "a slot", "the end of a pause", "the next attempt"])
@@ -357,7 +359,7 @@ async def test_the_tokens_that_were_used_settle_those_that_were_reserved(endpoin
 
 async def test_an_answer_that_does_not_say_what_it_used_settles_nothing(endpoint: ScriptedEndpoint) -> None:
     throttle = ObservedThrottle()
-    endpoint.script(answer_json({"choices": []}))
+    endpoint.script(answer_json({"choices": [{}]}))
     async with open_clients(endpoint.base_url, chat_throttle=throttle) as clients:
         await clients.chat()
     assert throttle.settled == []

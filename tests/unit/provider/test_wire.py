@@ -47,7 +47,7 @@ def test_a_refusal_by_the_model_is_read() -> None:
     ("stated", "read"), [("flex", "flex"), ("default", "default"), (None, None), (7, None)]
 )
 def test_the_tier_that_served_is_read_of_both_kinds_of_answer(stated: object, read: str | None) -> None:
-    raw = json.dumps({"choices": [], "service_tier": stated}).encode()
+    raw = json.dumps({"choices": [{}], "service_tier": stated}).encode()
     assert read_chat_body(raw).service_tier == read
     assert embeddings_body(service_tier=stated).service_tier == read
 
@@ -58,6 +58,28 @@ def test_what_is_no_answer_is_said_to_be_none(raw: bytes) -> None:
         read_chat_body(raw)
     with pytest.raises(UnparsableAnswer):
         read_embeddings_body(raw, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": []},
+        {"choices": None},
+        {"choices": {}},
+        {"choices": [{"message": {"content": "x"}}], "error": {"message": "halfway"}},
+        {"choices": [{"message": {"content": "x"}, "error": {"message": "halfway"}}]},
+        {"choices": [{"message": {"content": "x"}, "finish_reason": "error"}]},
+    ],
+    ids=repr,
+)
+def test_no_choices_and_a_stated_error_are_no_answer(body: object) -> None:
+    with pytest.raises(UnparsableAnswer):
+        read_chat_body(json.dumps(body).encode())
+
+
+def test_an_error_that_is_null_is_none() -> None:
+    body = {"error": None, "choices": [{"message": {"content": "x"}, "error": None}]}
+    assert read_chat_body(json.dumps(body).encode()).content == "x"
 
 
 def test_a_lone_surrogate_in_an_answer_does_not_cost_the_whole_answer() -> None:
