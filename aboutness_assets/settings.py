@@ -41,7 +41,13 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(
         None,
         alias="OPENAI_BASE_URL",
-        description="Base URL of any OpenAI-compatible endpoint; empty: OpenAI's.",
+        repr=False,  # a password or a key may be part of it
+        description="Base URL of any OpenAI-compatible endpoint, with its query; empty: OpenAI's.",
+    )
+    extra_headers: SecretStr | None = Field(
+        None,
+        alias="ABOUTNESS_EXTRA_HEADERS",
+        description="Headers that every request to the provider carries, a JSON object.",
     )
     chat_model: str = Field(
         "gpt-6-luna",

@@ -5,6 +5,7 @@ The client retries nothing and parses nothing here, so that a raw answer can be 
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from types import TracebackType
 from typing import Self
 
 from aboutness_assets.domain.errors import SettingsError
+from aboutness_assets.provider.address import OPENAI_URL, read_address
+from aboutness_assets.provider.extra_headers import AUTHENTICATION_HEADERS, read_extra_headers
 
-OPENAI_URL = "https://api.openai.com/v1"
+_SHORTEST_SECRET = 8  # characters; a shorter part of an address or a header is a word, and stays in messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,14 @@ class Endpoint:
 
     api_key and base_url: None or '' leave them to the environment (OPENAI_API_KEY, OPENAI_BASE_URL) as the
     ``openai`` client knows it. timeout_seconds: for one HTTP request, from its sending to the last byte of
-    the answer.
+    the answer. extra_headers: a JSON object of headers that every request carries, as the user wrote it; an
+    authentication header among them takes the place of the key.
     """
 
     api_key: str | None = field(repr=False)
-    base_url: str | None
+    base_url: str | None = field(repr=False)
     timeout_seconds: float
+    extra_headers: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +48,51 @@ class Reply:
 class Transport:
     """Connections to one OpenAI-compatible endpoint; an async context manager.
 
-    Raises SettingsError when there is no key, an invalid key, or an invalid base URL.
+    api_key: the secret that names the account, the key or the extra header in its place. base_url: as the
+    user wrote it; it may hold secrets. Raises SettingsError when there is no key, or where the key, a header
+    or the base URL is invalid.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         import openai
 
-        self.api_key = _checked_key(endpoint.api_key)
+        headers = read_extra_headers(endpoint.extra_headers)
+        given = sorted(AUTHENTICATION_HEADERS & headers.keys())
+        self.api_key = headers[given[0]] if given else _checked_key(endpoint.api_key)
         # The client would take an empty OPENAI_BASE_URL, as a .env file leaves it, for an address.
         self.base_url = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        self._address = address = read_address(self.base_url)
+        if not given and address.authorization:
+            headers["authorization"] = address.authorization
+        secrets = {self.api_key, *address.secrets, *headers.values()}
+        secrets |= {secret.partition(" ")[2] for secret in secrets}  # of "Bearer …"
+        self._secrets = sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._query = f"?{address.query}" if address.query else ""
         self._timeout_seconds = endpoint.timeout_seconds
+        # It logs whole addresses at level INFO, keys in their queries included.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
+        # An extra header takes the place of the key's own, whatever its name.
+        self._headers: dict[str, str | openai.Omit] = {"Authorization": openai.omit} if given else {}
+        self._headers |= {name.title(): value for name, value in headers.items()}
         self._openai = openai.AsyncOpenAI(
             api_key=self.api_key,
-            base_url=self.base_url,
+            base_url=address.url,
             max_retries=0,
             timeout=None,  # ours alone: theirs starts over with every byte that drips in
             # aiohttp's transport costs a third less CPU than the default one; up to 1,000 connections.
             http_client=openai.DefaultAioHttpClient(),
         )
-        if self._openai.base_url.scheme not in ("http", "https") or not self._openai.base_url.host:
-            raise SettingsError(
-                f"OPENAI_BASE_URL is not the address of a server. Set it to something like {OPENAI_URL}, "
-                "or leave it empty for OpenAI itself."
-            )
 
     @property
     def host(self) -> str:
         """The server's name, for messages."""
-        return self._openai.base_url.host
+        return self._address.host
+
+    def without_secrets(self, body: bytes) -> bytes:
+        """A body in which no part of the key, the address or the extra headers can be read."""
+        for secret in self._secrets:
+            body = body.replace(secret.encode(), b"[secret]")
+        return body
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,7 +103,10 @@ class Transport:
         await self._openai.close()
 
     async def post(self, path: str, document: bytes) -> Reply:
-        """The answer to a JSON document, of any status; what went wrong on the way is ``Reply.trouble``."""
+        """The answer to a JSON document, of any status; what went wrong on the way is ``Reply.trouble``.
+
+        An error that repeats a secret comes without it.
+        """
         import aiohttp
         import httpx2
         import openai
@@ -90,10 +115,16 @@ class Transport:
             async with asyncio.timeout(self._timeout_seconds):
                 # Its typed methods compare every part of the body with their types first, half the CPU of
                 # a chat request (benchmarks/cpu.py); ours is ready as it is.
-                response = await self._openai.post(path, cast_to=httpx2.Response, content=document)
+                response = await self._openai.post(
+                    path + self._query,
+                    cast_to=httpx2.Response,
+                    content=document,
+                    options={"headers": self._headers},
+                )
             return Reply(response.status_code, response.headers, response.content)
         except openai.APIStatusError as error:
-            return Reply(error.status_code, error.response.headers, error.response.content)
+            body = self.without_secrets(error.response.content)
+            return Reply(error.status_code, error.response.headers, body)
         except TimeoutError:
             trouble = f"no whole answer within {self._timeout_seconds:g} s"
         except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:

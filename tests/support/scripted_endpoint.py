@@ -15,15 +15,17 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 from aiohttp import web
+from multidict import CIMultiDict
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A request as it arrived."""
+    """A request as it arrived; target: path and query as they were sent."""
 
     path: str
-    headers: Mapping[str, str]
+    headers: CIMultiDict[str]
     body: dict[str, Any]
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ class ScriptedEndpoint:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        recorded = Recorded(request.path.removeprefix("/v1"), request.headers.copy(), await request.json())
+        recorded = Recorded(
+            request.path.removeprefix("/v1"), request.headers.copy(), await request.json(), request.raw_path
+        )
         self.requests.append(recorded)
         self.arrived.set()
         scripted = self._script.popleft() if self._script else self.otherwise

@@ -23,6 +23,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "dagster_pg_url": None,
         "openai_api_key": None,
         "openai_base_url": None,
+        "extra_headers": None,
         "chat_model": "gpt-6-luna",
         "reasoning_effort": "none",
         "embedding_model": "text-embedding-3-small",
@@ -53,6 +54,7 @@ def test_the_environment_sets_every_setting(monkeypatch: pytest.MonkeyPatch) -> 
         "DAGSTER_PG_URL": SECRET,
         "OPENAI_API_KEY": "sk-key",
         "OPENAI_BASE_URL": "http://localhost/v1",
+        "ABOUTNESS_EXTRA_HEADERS": '{"api-key": "k"}',
         "ABOUTNESS_CHAT_MODEL": "chat",
         "ABOUTNESS_REASONING_EFFORT": "low",
         "ABOUTNESS_EMBEDDING_MODEL": "embedding",
@@ -207,7 +209,13 @@ def test_a_url_that_is_not_set_names_itself_and_the_embedded_environment(url: An
 
 
 def test_secrets_do_not_show() -> None:
-    settings = load_settings(database_url=SECRET, dagster_pg_url=SECRET, openai_api_key="sesame")
+    settings = load_settings(
+        database_url=SECRET,
+        dagster_pg_url=SECRET,
+        openai_api_key="sesame",
+        openai_base_url="http://sesame:sesame@localhost/v1?key=sesame",
+        extra_headers='{"api-key": "sesame"}',
+    )
 
     assert "sesame" not in repr(settings) + str(settings)
 

@@ -7,6 +7,7 @@ from aboutness_assets.money import prices
 from aboutness_assets.money.estimate import RateLimits
 from aboutness_assets.money.tariff import Tariff
 from aboutness_assets.pipeline.terms import Terms
+from aboutness_assets.provider.capability_store import endpoint_name
 from aboutness_assets.provider.services import Service, chat_service
 from aboutness_assets.provider.transport import Endpoint, Transport
 from aboutness_assets.settings import Settings
@@ -15,12 +16,13 @@ from aboutness_assets.settings import Settings
 def open_transport(settings: Settings) -> Transport:
     """Connections to the provider. Raises SettingsError."""
     api_key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    return Transport(Endpoint(api_key, settings.openai_base_url, settings.timeout_in_force))
+    headers = settings.extra_headers.get_secret_value() if settings.extra_headers else None
+    return Transport(Endpoint(api_key, settings.openai_base_url, settings.timeout_in_force, headers))
 
 
 def limit_name_of(service: Service, transport: Transport) -> str:
     """Names what requests of this service share a limit with."""
-    return rate_limit_name(service.kind, transport.base_url, service.model, transport.api_key)
+    return rate_limit_name(service.kind, endpoint_name(transport.base_url), service.model, transport.api_key)
 
 
 def tariff_of(settings: Settings, base_url: str) -> Tariff:
