@@ -211,6 +211,7 @@ def test_a_secret_in_the_configuration_of_a_run_is_neither_stored_nor_shown(secr
         finished = secretive.execute(job, config={"resources": {"settings": {"config": config}}})
         assert finished.exit_code != 0
         assert sentence in finished.output
+        (secretive.project.home / "run_config.json").unlink()
     with secretive.project.instance() as instance:
         assert instance.get_runs() == []
 
