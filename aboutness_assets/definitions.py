@@ -13,7 +13,7 @@ from aboutness_assets.orchestration.jobs import (
     song_aboutness_backfill,
     sync_song_id_ranges,
 )
-from aboutness_assets.orchestration.preflight import aboutness_preflight
+from aboutness_assets.orchestration.preflight import aboutness_preflight, preflight_check
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
 
@@ -22,7 +22,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
     """The code location; a test may give resources of its own."""
     return dg.Definitions(
         assets=[songs, song_aboutness, coverage_report],
-        asset_checks=[acceptance_checks],
+        asset_checks=[acceptance_checks, preflight_check],
         jobs=[
             sync_song_id_ranges,
             song_aboutness_backfill,

@@ -25,8 +25,8 @@ from aboutness_local.fault_plan import FaultPlan
 from aboutness_local.rate_limit import RateLimiter
 from aboutness_local.token_rules import token_rule
 
-MODELS = ("gpt-6-luna", "text-embedding-3-small")
-"""What GET /models lists: the models that are asked for by default. Any other name is accepted too."""
+MODELS = ("gpt-6-luna", "text-embedding-3-small", "stand-in-writer", "stand-in-wordllama")
+"""What GET /models lists: those asked for by default, and by aboutness-local. Any other name works too."""
 
 RECORDED_REQUESTS = 20_000
 """The record lists the latest of them; its counts are of all."""

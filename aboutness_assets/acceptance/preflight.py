@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aboutness_assets.acceptance.tables import plain_table, yes_or_no
 from aboutness_assets.database.operations.ledger import budget_spending
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
+from aboutness_assets.database.service.vectors import VectorKind
+from aboutness_assets.domain.findings import Finding, Outcome
 from aboutness_assets.money.estimate_text import estimate_lines
 from aboutness_assets.money.ledger import Spending
 from aboutness_assets.money.prices import CHAT_PRICE, EMBEDDING_PRICE, Price
@@ -16,21 +17,18 @@ from aboutness_assets.pipeline.estimating import estimate_backfill
 from aboutness_assets.pipeline.session import Session
 from aboutness_assets.pipeline.terms import Terms
 
+_PASS: dict[Outcome, str] = {"pass": yes_or_no(True), "warn": "warn", "fail": yes_or_no(False), "info": "-"}
 
-@dataclass(frozen=True, slots=True)
-class PreflightLine:
-    """One line of the table; passed: None for what is no check but a figure."""
-
-    name: str
-    found: str
-    passed: bool | None = True
+_NUMBER_BYTES: dict[VectorKind, int] = {"vector": 4, "halfvec": 2, "real[]": 4, "double precision[]": 8}
+_OVERHEAD = 1.3
+"""Bytes on disk per byte of vector: a row of two vector(1536) takes about 16 KB, indexes left out."""
 
 
-def preflight_table(lines: Sequence[PreflightLine]) -> str:
+def findings_table(findings: Sequence[Finding]) -> str:
     """The table as plain text for a log."""
     return plain_table(
-        ("check", "found", "pass"),
-        [(line.name, line.found, "-" if line.passed is None else yes_or_no(line.passed)) for line in lines],
+        ("check", "found", "pass", "what to do"),
+        [(finding.check, finding.found, _PASS[finding.outcome], finding.what_to_do) for finding in findings],
     )
 
 
@@ -38,12 +36,12 @@ def table_found(table: AboutnessTable) -> str:
     """What song_aboutness is, where it is as agreed."""
     dimension = "any number of" if table.dimension is None else str(table.dimension)
     return (
-        f"as agreed; {table.id_type} ids, {table.vector_kind} of {dimension} numbers; "
-        "the role may read and insert"
+        f"as agreed; {table.id_type} ids, {table.vector_kind} of {dimension} numbers; the role may read and "
+        "insert"
     )
 
 
-def price_lines(terms: Terms) -> list[PreflightLine]:
+def price_lines(terms: Terms) -> list[Finding]:
     """Whether both prices are known; an unknown one fails only where there is a cap, as a run then stops."""
     tariff, is_capped = terms.tariff, terms.max_usd is not None
     return [
@@ -52,18 +50,23 @@ def price_lines(terms: Terms) -> list[PreflightLine]:
     ]
 
 
-def _price_line(name: str, price: Price | None, setting: str, is_capped: bool) -> PreflightLine:
+def _price_line(name: str, price: Price | None, setting: str, is_capped: bool) -> Finding:
     if price is None:
         consequence = "ABOUTNESS_MAX_USD cannot be kept without it" if is_capped else "costs are not counted"
-        return PreflightLine(name, f"unknown: set {setting}; {consequence}", not is_capped)
+        return Finding(
+            name,
+            f"unknown: {consequence}",
+            "fail" if is_capped else "warn",
+            f"Set {setting}.",
+        )
     rates = price.rates_of("standard")
     parts = [f"{rates.prompt} in"]
     if rates.completion:
         parts += [f"{rates.cached} cached", f"{rates.completion} out"]
-    return PreflightLine(name, f"dollars per million tokens: {', '.join(parts)}; {price.source}")
+    return Finding(name, f"dollars per million tokens: {', '.join(parts)}; {price.source}")
 
 
-def budget_line(terms: Terms, spending: Spending) -> PreflightLine:
+def budget_line(terms: Terms, spending: Spending) -> Finding:
     """What the budget has spent of its cap; fails where nothing is left."""
     found = (
         f"{spending.billed_usd:.4f} dollars spent, {spending.uncertain_usd:.4f} uncertain, "
@@ -71,24 +74,36 @@ def budget_line(terms: Terms, spending: Spending) -> PreflightLine:
     )
     name = f"budget {terms.budget!r}"
     if terms.max_usd is None:
-        return PreflightLine(name, f"{found}; no cap (ABOUTNESS_MAX_USD)")
-    return PreflightLine(
+        return Finding(name, f"{found}; no cap (ABOUTNESS_MAX_USD)")
+    if spending.committed_usd < terms.max_usd:
+        return Finding(name, f"{found} of ABOUTNESS_MAX_USD = {terms.max_usd:g}")
+    return Finding(
         name,
         f"{found} of ABOUTNESS_MAX_USD = {terms.max_usd:g}",
-        spending.committed_usd < terms.max_usd,
+        "fail",
+        "Raise ABOUTNESS_MAX_USD, or name another budget (ABOUTNESS_BUDGET).",
     )
 
 
-async def backfill_lines(session: Session, terms: Terms) -> list[PreflightLine]:
+def _disk_line(table: AboutnessTable, songs: int) -> Finding:
+    if table.dimension is None:
+        return Finding("disk", "unknown: nothing says yet how many numbers a vector has", "info")
+    row_bytes = 2 * table.dimension * _NUMBER_BYTES[table.vector_kind] * _OVERHEAD + 300
+    found = f"about {songs * row_bytes / 1e6:,.1f} MB for these rows ({row_bytes:,.0f} bytes each)"
+    return Finding("disk", f"{found}, indexes not counted; how much is free SQL cannot see", "info")
+
+
+async def backfill_lines(session: Session, terms: Terms) -> list[Finding]:
     """The budget, the songs left, and what it takes to write them."""
     counter = token_counter()
     spending = await budget_spending(session.operations, session.table.table_id, terms.budget)
     found = await estimate_backfill(session, terms, counter)
     return [
         budget_line(terms, spending),
-        PreflightLine("songs left", f"{found.songs:,} without a row, counted"),
+        Finding("songs left", f"{found.songs:,} without a row, counted"),
+        _disk_line(session.table, found.songs),
         *(
-            PreflightLine(f"estimate: {name}", value, None)
+            Finding(f"estimate: {name}", value, "info")
             for name, value in estimate_lines(found, terms.tariff, counter.source)
         ),
     ]

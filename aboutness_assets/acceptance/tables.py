@@ -7,7 +7,7 @@ def plain_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """The rows under their head, in columns as wide as their widest cell."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [
-        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(" |")
         for row in (head, *rows)
     ]
     return "\n".join([lines[0], "-+-".join("-" * width for width in widths), *lines[1:]])

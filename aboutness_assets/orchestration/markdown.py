@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord
+from aboutness_assets.domain.findings import Finding
 from aboutness_assets.domain.printable import printable_line
 from aboutness_assets.pipeline.report import Report
 
@@ -42,6 +43,18 @@ def failed_records_table(records: Sequence[FailedSongRecord]) -> str:
     return "\n".join(lines)
 
 
+def findings_markdown(findings: Sequence[Finding]) -> str:
+    """What a preflight found, as a Markdown table: first what fails, then what is warned about."""
+    order = ["fail", "warn", "pass", "info"]
+    lines = ["| check | found | pass | what to do |", "|---|---|---|---|"]
+    lines += [
+        f"| {_cell(finding.check)} | {_cell(finding.found, 500)} | {finding.outcome}"
+        f" | {_cell(finding.what_to_do, 500)} |"
+        for finding in sorted(findings, key=lambda each: order.index(each.outcome))
+    ]
+    return "\n".join(lines)
+
+
 def sample_table(report: Report) -> str:
     """A few written texts, as a Markdown table."""
     lines = ["| song_id | title | artist | emotions | moments |", "|---|---|---|---|---|"]
@@ -54,6 +67,6 @@ def sample_table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: object) -> str:
-    """A value as one line of Markdown that shows it as it is, at most 200 characters of it."""
-    return _MARKUP.sub(r"\\\1", _ADDRESS.sub("\u2060", printable_line(str(value)[:200])))
+def _cell(value: object, characters: int = 200) -> str:
+    """A value as one line of Markdown that shows it as it is, at most so many characters of it."""
+    return _MARKUP.sub(r"\\\1", _ADDRESS.sub("\u2060", printable_line(str(value)[:characters])))

@@ -15,6 +15,7 @@ from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.pipeline.estimating import log_estimate
 from aboutness_assets.pipeline.filling import Filling
+from aboutness_assets.pipeline.preflight import few, first_songs_of, require_writable
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.run_budget import CapReached
 from aboutness_assets.pipeline.session import Catalogue, Session
@@ -80,6 +81,8 @@ async def fill_ranges(
         session.exclusively(list(ranges), log),
         session.filling(log, ranges=len(ranges)) as filling,
     ):
+        to_try = await first_songs_of(session.service_pool, session.songs_query, list(ranges.values()))
+        await require_writable(session, to_try, log)
         await log_estimate(session, log)
         try:
             async with asyncio.TaskGroup() as group:
@@ -101,9 +104,10 @@ async def fill_first_songs(
     Raises SettingsError, or FatalError when no song can survive.
     """
     async with session.exclusively(None, log), session.filling(log) as filling:
-        await log_estimate(session, log)
         async with session.service_pool.connection() as connection:
             songs = await songs_of.songs_without_row(connection, session.songs_query, session.id_type, number)
+        await require_writable(session, few([song.song_id for song in songs]), log)
+        await log_estimate(session, log)
         return songs, await _fill_chosen(session, filling, "smoke", run_id, songs)
 
 
@@ -121,6 +125,7 @@ async def replay_failed(
             songs = await songs_of.chosen_without_row(
                 connection, session.songs_query, session.id_type, chosen
             )
+        await require_writable(session, few([song.song_id for song in songs]), log)
         # The others have a row by now, or have left the catalogue.
         waiting = {str(song.song_id) for song in songs}
         await failed_songs.forget([song_id for song_id in chosen if song_id not in waiting])

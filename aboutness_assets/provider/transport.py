@@ -7,14 +7,17 @@ The client retries nothing and parses nothing here, so that a raw answer can be 
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from aboutness_assets.domain.errors import SettingsError
 from aboutness_assets.provider.address import OPENAI_URL, read_address
 from aboutness_assets.provider.extra_headers import AUTHENTICATION_HEADERS, read_extra_headers
+
+if TYPE_CHECKING:
+    import httpx2
 
 _SHORTEST_SECRET = 8  # characters; a shorter part of an address or a header is a word, and stays in messages
 
@@ -107,26 +110,41 @@ class Transport:
 
         An error that repeats a secret comes without it.
         """
+        import httpx2
+
+        # Its typed methods compare every part of the body with their types first, half the CPU of a chat
+        # request (benchmarks/cpu.py); ours is ready as it is.
+        response = self._openai.post(
+            path + self._query,
+            cast_to=httpx2.Response,
+            content=document,
+            options={"headers": self._headers},
+        )
+        return await self._reply(response, self._timeout_seconds)
+
+    async def get(self, path: str, timeout_seconds: float) -> Reply:
+        """As post, without a document and with a time-out of its own."""
+        import httpx2
+
+        response = self._openai.get(
+            path + self._query, cast_to=httpx2.Response, options={"headers": self._headers}
+        )
+        return await self._reply(response, timeout_seconds)
+
+    async def _reply(self, response: "Awaitable[httpx2.Response]", timeout_seconds: float) -> Reply:
         import aiohttp
         import httpx2
         import openai
 
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                # Its typed methods compare every part of the body with their types first, half the CPU of
-                # a chat request (benchmarks/cpu.py); ours is ready as it is.
-                response = await self._openai.post(
-                    path + self._query,
-                    cast_to=httpx2.Response,
-                    content=document,
-                    options={"headers": self._headers},
-                )
-            return Reply(response.status_code, response.headers, response.content)
+            async with asyncio.timeout(timeout_seconds):
+                whole = await response
+            return Reply(whole.status_code, whole.headers, whole.content)
         except openai.APIStatusError as error:
             body = self.without_secrets(error.response.content)
             return Reply(error.status_code, error.response.headers, body)
         except TimeoutError:
-            trouble = f"no whole answer within {self._timeout_seconds:g} s"
+            trouble = f"no whole answer within {timeout_seconds:g} s"
         except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
             trouble = f"a broken connection ({_root_cause(error)})"
         return Reply(0, {}, b"", trouble)

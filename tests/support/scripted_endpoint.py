@@ -117,7 +117,7 @@ class ScriptedEndpoint:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/{path:.*}", self._answer)
+        app.router.add_route("*", "/v1/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -130,9 +130,8 @@ class ScriptedEndpoint:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        recorded = Recorded(
-            request.path.removeprefix("/v1"), request.headers.copy(), await request.json(), request.raw_path
-        )
+        body = await request.json() if request.method == "POST" else {}
+        recorded = Recorded(request.path.removeprefix("/v1"), request.headers.copy(), body, request.raw_path)
         self.requests.append(recorded)
         self.arrived.set()
         scripted = self._script.popleft() if self._script else self.otherwise

@@ -1,6 +1,6 @@
 """The composition root: builds everything that a run needs from the settings. Below it nobody sees them."""
 
-from aboutness_assets.pipeline.session.provider import read_terms
+from aboutness_assets.pipeline.session.provider import endpoint_lines, read_terms
 from aboutness_assets.pipeline.session.session import (
     Catalogue,
     Session,
@@ -16,6 +16,7 @@ from aboutness_assets.pipeline.session.session import (
 __all__ = [
     "Catalogue",
     "Session",
+    "endpoint_lines",
     "open_catalogue",
     "open_own_database",
     "open_service_pool",

@@ -1,14 +1,17 @@
 """The provider, its limits and its prices, as the settings have them."""
 
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from aboutness_assets.domain.findings import Finding
 from aboutness_assets.limits.store import rate_limit_name
 from aboutness_assets.money import prices
 from aboutness_assets.money.estimate import RateLimits
 from aboutness_assets.money.tariff import Tariff
 from aboutness_assets.pipeline.terms import Terms
 from aboutness_assets.provider.capability_store import endpoint_name
-from aboutness_assets.provider.services import Service, chat_service
+from aboutness_assets.provider.models import endpoint_findings
+from aboutness_assets.provider.services import Service, chat_service, embedding_service
 from aboutness_assets.provider.transport import Endpoint, Transport
 from aboutness_assets.settings import Settings
 
@@ -64,3 +67,13 @@ async def read_terms(settings: Settings) -> Terms:
             RateLimits(settings.requests_per_minute, settings.tokens_per_minute),
             limit_name_of(chat_service(settings.chat_model), transport),
         )
+
+
+async def endpoint_lines(settings: Settings) -> list[Finding]:
+    """Whether the endpoint answers and serves both models, by a request for its list of models alone.
+
+    Raises SettingsError where the key or the base URL is missing or malformed.
+    """
+    services = (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
+    async with open_transport(settings) as transport:
+        return await endpoint_findings(transport, services, datetime.now(UTC).date())
