@@ -18,6 +18,7 @@ from aboutness_assets.pipeline.bookings import Accounts, Booking, EmbeddingAccou
 from aboutness_assets.pipeline.failures import Failures
 from aboutness_assets.pipeline.report import SAMPLE_SIZE
 from aboutness_assets.provider.embedder import Embedder
+from aboutness_assets.provider.wire import NoVector
 
 WORKERS = 4
 """Embedding requests of one range under way at once; meanwhile written packs gather for the next ones."""
@@ -160,9 +161,10 @@ class Sink:
         for (song, about), emotions, moments in zip(
             written, vectors[: len(written)], vectors[len(written) :], strict=True
         ):
-            if emotions is None or moments is None:
-                reason = "No usable vector came back for its texts, asked for twice."
-                failed.append(FailedSong(song.song_id, "embedding", reason))
+            if isinstance(emotions, NoVector):
+                failed.append(_without_vector(song, "emotions", emotions))
+            elif isinstance(moments, NoVector):
+                failed.append(_without_vector(song, "moments", moments))
             else:
                 rows.append(Row(song.song_id, about, emotions, moments))
         return rows, failed
@@ -171,3 +173,9 @@ class Sink:
         accounts = self._accounts
         account = EmbeddingAccount(accounts.ledger, accounts.tariff, self._embedder.model, request_ids)
         return Booking(accounts, account)
+
+
+def _without_vector(song: Song, name: str, lacking: NoVector) -> FailedSong:
+    asked = "" if lacking.is_refused else ", asked for twice"
+    reason = f"Its {name} text has no usable vector{asked}: {lacking.reason}."
+    return FailedSong(song.song_id, "embedding", reason)

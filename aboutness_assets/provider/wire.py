@@ -16,6 +16,7 @@ from aboutness_assets.provider.message_parts import read_content, read_reasoning
 
 Vector: TypeAlias = NDArray[np.float32]
 
+_MAX_DIGITS = 10  # of an index
 _MAX_COUNT = 2**31 - 1  # tokens of one answer; no ledger takes more, and no provider means it
 
 # Of Anthropic, Gemini, Mistral and the Responses API, as gateways pass them on.
@@ -23,15 +24,28 @@ _CUT_BY_LIMIT = {"length", "max_tokens", "model_length", "max_output_tokens", "m
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingsAnswer:
-    """One vector (read-only, any length) per text, by position; None where none could be read.
+class NoVector:
+    """In place of a vector that cannot be used.
 
-    usage: as the provider counted it, None where it did not say. service_tier: as the answer states it.
+    reason: half a sentence about it. is_refused: whether the provider refuses the text.
     """
 
-    vectors: list[Vector | None]
+    reason: str
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsAnswer:
+    """One vector (read-only, any length) per text, by position.
+
+    usage: as the provider counted it, None where it did not say. service_tier: as the answer states it.
+    is_contradictory: whether it does not tell which vector is whose; then none is given.
+    """
+
+    vectors: list[Vector | NoVector]
     usage: Usage | None
     service_tier: str | None
+    is_contradictory: bool = False
 
 
 def read_chat_body(raw: bytes) -> ChatAnswer:
@@ -60,24 +74,32 @@ def read_chat_body(raw: bytes) -> ChatAnswer:
 
 
 def read_embeddings_body(raw: bytes, texts: int) -> EmbeddingsAnswer:
-    """Reads the body of an answer to so many texts: base64 (little-endian float32) or floats, by ``index``.
+    """Reads the body of an answer to so many texts: base64 (little-endian float32) or floats.
 
-    An index that is missing, out of bounds or given twice leaves None, as does an unreadable vector. Raises
-    UnparsableAnswer when the body is not a JSON object with a list ``data``.
+    Vectors stand by ``index``; where as many came as were asked for and no index tells them apart (missing,
+    no number, all the same), by position. Indexes that are given twice or name no text contradict the others.
+    Raises UnparsableAnswer when the body is not a JSON object with a list ``data``.
     """
     body = parse_object(raw)
     data = body.get("data")
     if not isinstance(data, list):
         raise UnparsableAnswer("The answer to an embedding request holds no list named data.")
-    vectors: list[Vector | None] = [None] * texts
-    seen: set[int] = set()
-    for item in map(as_dict, data):
-        index = item.get("index")
-        if type(index) is not int or not 0 <= index < texts:
-            continue
-        vectors[index] = None if index in seen else _read_vector(item.get("embedding"))
-        seen.add(index)
-    return EmbeddingsAnswer(vectors, _usage(body, answer_is_billed=False), _text(body.get("service_tier")))
+    items = [as_dict(item) for item in data]
+    positions = _positions([_index(item.get("index")) for item in items], texts)
+    is_contradictory = positions is None
+    vectors: list[Vector | NoVector] = [
+        NoVector(
+            "the indexes of the answer contradict each other" if is_contradictory else "none came back for it"
+        )
+    ] * texts
+    for position, item in zip(positions or (), items, strict=not is_contradictory):
+        vectors[position] = _read_vector(item.get("embedding"))
+    return EmbeddingsAnswer(
+        vectors,
+        _usage(body, answer_is_billed=False),
+        _text(body.get("service_tier")),
+        is_contradictory=is_contradictory,
+    )
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -147,7 +169,29 @@ def _parse_leniently(raw: bytes) -> Any:
         return None
 
 
-def _read_vector(embedding: object) -> Vector | None:
+def _index(value: object) -> int | None:
+    """A whole number in any spelling; None where it is something else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _MAX_DIGITS:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _positions(indexes: list[int | None], texts: int) -> list[int] | None:
+    """Which text each item is about; None where that cannot be told."""
+    stated = [index for index in indexes if index is not None]
+    if len(indexes) == texts and len(set(stated)) <= 1 and (len(stated) in (0, texts)):
+        return list(range(texts))
+    free = set(range(texts)) - set(stated)
+    if len(stated) == len(indexes) - 1 and len(indexes) == texts and len(free) == 1:
+        [last] = free  # some serializers leave out a 0
+        return [last if index is None else index for index in indexes]
+    is_clear = len(stated) == len(indexes) == len(set(stated)) and all(0 <= index < texts for index in stated)
+    return stated if is_clear else None
+
+
+def _read_vector(embedding: object) -> Vector | NoVector:
     try:
         if isinstance(embedding, str):
             return np.frombuffer(pybase64.b64decode(embedding, validate=True), "<f4")
@@ -155,10 +199,11 @@ def _read_vector(embedding: object) -> Vector | None:
             with np.errstate(over="ignore"):  # a number beyond float32 becomes inf, which no one takes
                 vector = np.asarray(embedding, dtype=np.float32)
             vector.flags.writeable = False
-            return vector if vector.ndim == 1 else None
+            if vector.ndim == 1:
+                return vector
     except (ValueError, TypeError, OverflowError, binascii.Error):
         pass
-    return None
+    return NoVector("it is neither base64 of numbers nor a list of numbers")
 
 
 def _finish_reason(value: object) -> str | None:

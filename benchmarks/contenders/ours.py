@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from aboutness_assets.database.operations.capability_store import PostgresCapabilityStore
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.id_blocks import IdBlocks
 from aboutness_assets.database.operations.journal import Journal
@@ -43,7 +44,7 @@ from aboutness_assets.provider.embeddings import EmbeddingClient
 from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.services import Service, chat_service, embedding_service
 from aboutness_assets.provider.transport import Endpoint, Transport
-from aboutness_assets.provider.wire import Vector
+from aboutness_assets.provider.wire import NoVector, Vector
 from benchmarks.contenders.job import (
     CHAT_AT_ONCE,
     EMBEDDINGS_AT_ONCE,
@@ -109,7 +110,8 @@ async def _run(job: Job, songs: list[Song], meter: Meter) -> None:
         async with pool.connection() as connection:
             table = await read_table(connection)
         embedding = EmbeddingClient(sender(embedding_service(job.embedding_model), EMBEDDINGS_AT_ONCE))
-        embedder = Embedder(embedding, table.dimension)
+        store = PostgresCapabilityStore(operations, "embedding", job.base_url, job.embedding_model)
+        embedder = Embedder(embedding, table.dimension, store, LOG)
         await embedder.check(Attempt())
         with meter.stage("embedding"):
             written = [text for pack in generated for text in pack.written]
@@ -190,6 +192,6 @@ async def _embed(embedder: Embedder, written: Sequence[tuple[Song, Aboutness]]) 
     requests = [texts[at : at + TEXTS_A_REQUEST] for at in range(0, len(texts), TEXTS_A_REQUEST)]
     answers = await asyncio.gather(*(embedder.embed(request, Attempt()) for request in requests))
     vectors = [vector for of in answers for vector in of]
-    found = [vector for vector in vectors if vector is not None]
+    found = [vector for vector in vectors if not isinstance(vector, NoVector)]
     assert len(found) == len(vectors), "The endpoint left texts without a vector."
     return found

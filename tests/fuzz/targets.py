@@ -40,7 +40,7 @@ from aboutness_assets.limits.headers import (
     retry_after,
 )
 from aboutness_assets.provider.provider_error import MAX_MESSAGE_CHARACTERS, ProviderError
-from aboutness_assets.provider.wire import read_chat_body, read_embeddings_body
+from aboutness_assets.provider.wire import NoVector, read_chat_body, read_embeddings_body
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 API_KEY = "s3cret-key"
@@ -169,7 +169,9 @@ def embeddings_body(data: bytes) -> None:
     _check_usage(read.usage)
     assert len(read.vectors) == 3
     for vector in read.vectors:
-        assert vector is None or (vector.ndim == 1 and vector.dtype == "<f4" and not vector.flags.writeable)
+        assert isinstance(vector, NoVector) or (
+            vector.ndim == 1 and vector.dtype == "<f4" and not vector.flags.writeable
+        )
 
 
 def provider_error(data: bytes) -> None:

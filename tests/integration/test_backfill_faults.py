@@ -184,7 +184,7 @@ async def test_a_song_without_a_usable_vector_fails_and_its_text_is_not_paid_twi
 async def test_when_embeddings_are_unavailable_the_texts_are_kept_for_the_next_run(
     make_service: MakeService, stand_in: StandIn
 ) -> None:
-    stand_in.control({"embeddings": {"script": [None] + ["http_503"] * 5}})
+    stand_in.control({"embeddings": {"script": [None] + ["http_503"] * 20}})
     backfills = ten_songs(make_service, stand_in)
 
     report = await backfills.fill()

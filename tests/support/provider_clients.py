@@ -12,6 +12,7 @@ from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.provider.attempts import Attempts, Loss
 from aboutness_assets.provider.capabilities import Capabilities
+from aboutness_assets.provider.capability_store import CapabilityStore
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
 from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.embeddings import EmbeddingClient
@@ -19,6 +20,7 @@ from aboutness_assets.provider.harmless import harmless_chat, harmless_embedding
 from aboutness_assets.provider.sender import Retries, Sender
 from aboutness_assets.provider.services import chat_service, embedding_service
 from aboutness_assets.provider.transport import Endpoint, Transport
+from tests.support.memory_capability_store import MemoryCapabilityStore
 from tests.support.memory_limit_store import MemoryLimitStore
 
 KEY = "sk-verysecretkey123456"
@@ -120,9 +122,12 @@ class Clients:
             messages, SCHEMA, max_completion_tokens, (15, 5), attempts or self.attempts
         )
 
-    def embedder(self, dimension: int | None, **limits: int) -> Embedder:
-        """An embedder that has not checked its model yet."""
-        return Embedder(self.embedding_client, dimension, **limits)
+    def embedder(
+        self, dimension: int | None, store: CapabilityStore | None = None, **limits: int
+    ) -> Embedder:
+        """An embedder that has not checked its model yet; by default nothing is known of its endpoint."""
+        store = store or MemoryCapabilityStore()
+        return Embedder(self.embedding_client, dimension, store, logging.getLogger("test"), **limits)
 
 
 def memory_throttle(

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
+from aboutness_assets.database.operations.capability_store import PostgresCapabilityStore
 from aboutness_assets.database.operations.connection import Operations, open_operations
 from aboutness_assets.database.operations.failed_songs import FailedSongs
 from aboutness_assets.database.operations.journal import trim
@@ -47,6 +48,7 @@ from aboutness_assets.pipeline.session.provider import (
 from aboutness_assets.pipeline.terms import Terms
 from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
 from aboutness_assets.provider.capabilities import Capabilities
+from aboutness_assets.provider.capability_store import endpoint_name
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
 from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.embeddings import EmbeddingClient
@@ -153,7 +155,17 @@ class Session:
                     ChatOptions(settings.reasoning_effort, service_tier_of(settings, transport.base_url)),
                     log,
                 ),
-                Embedder(EmbeddingClient(embedding), self.table.dimension),
+                Embedder(
+                    EmbeddingClient(embedding),
+                    self.table.dimension,
+                    PostgresCapabilityStore(
+                        self.operations,
+                        embedding.service.kind,
+                        endpoint_name(transport.base_url),
+                        embedding.service.model,
+                    ),
+                    log,
+                ),
             ),
             Money(tariff, budget),
             Shared(

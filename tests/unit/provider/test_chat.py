@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from aboutness_assets.provider.chat import LONGEST_LIMIT_FACTOR, REASONING_TOKENS, ChatOptions
+from aboutness_assets.provider.wire import NoVector
 from tests.support.provider_clients import (
     KEY,
     MAX_COMPLETION_TOKENS,
@@ -113,7 +114,7 @@ async def test_an_embedding_request_carries_its_texts_and_asks_for_base64(
         "encoding_format": "base64",
         "dimensions": 2,
     }
-    vectors = [None if vector is None else vector.tolist() for vector in answer.vectors]
+    vectors = [None if isinstance(vector, NoVector) else vector.tolist() for vector in answer.vectors]
     assert vectors == [[1, 2], None, [3, 4]]
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == 11

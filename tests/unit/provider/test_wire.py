@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import UnparsableAnswer
-from aboutness_assets.provider.wire import EmbeddingsAnswer, read_chat_body, read_embeddings_body
+from aboutness_assets.provider.wire import EmbeddingsAnswer, NoVector, read_chat_body, read_embeddings_body
 from tests.support.scripted_endpoint import base64_vector, chat_answer, embeddings_answer
 
 MISSING = object()
@@ -235,38 +235,95 @@ def test_what_is_read_can_be_true_and_what_is_credible_is_as_stated(
 @pytest.mark.parametrize("vector", [[0.25, -1.0], base64_vector([0.25, -1])], ids=["floats", "base64"])
 def test_vectors_are_float32_in_either_form_and_cannot_be_changed(vector: object) -> None:
     [read] = read_embeddings_body(embeddings_answer({0: vector}).body, 1).vectors
-    assert read is not None
+    assert not isinstance(read, NoVector)
     assert read.tolist() == [0.25, -1]
     assert read.dtype == np.float32
     assert not read.flags.writeable
 
 
+def read_items(items: object, texts: int) -> list[object]:
+    """First numbers of the vectors that are read, reasons in place of the others."""
+    vectors = read_embeddings_body(json.dumps({"data": items}).encode(), texts).vectors
+    return [v.reason if isinstance(v, NoVector) else v.tolist()[0] for v in vectors]
+
+
 def test_vectors_come_by_index() -> None:
     raw = embeddings_answer({2: base64_vector([3, 4]), 0: base64_vector([1, 2])}).body
-    vectors = read_embeddings_body(raw, 3).vectors
-    assert [None if vector is None else vector.tolist() for vector in vectors] == [[1, 2], None, [3, 4]]
+    first, second, third = read_embeddings_body(raw, 3).vectors
+    assert not isinstance(first, NoVector)
+    assert first.tolist() == [1, 2]
+    assert second == NoVector("none came back for it")
+    assert not isinstance(third, NoVector)
+    assert third.tolist() == [3, 4]
+
+
+MISSING_INDEX = object()
+
+
+def items_of(indexes: list[object]) -> list[dict[str, object]]:
+    """Items with these indexes, whose vectors tell their positions."""
+    return [
+        {"embedding": [float(position)]} | ({} if index is MISSING_INDEX else {"index": index})
+        for position, index in enumerate(indexes)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("indexes", "order"),
+    [
+        ([0, 1, 2], [0, 1, 2]),
+        ([2, 0, 1], [1, 2, 0]),
+        (["2", "0", "1"], [1, 2, 0]),
+        ([2.0, 0.0, 1.0], [1, 2, 0]),
+        ([MISSING_INDEX] * 3, [0, 1, 2]),
+        ([None] * 3, [0, 1, 2]),
+        ([0, 0, 0], [0, 1, 2]),
+        ([7, 7, 7], [0, 1, 2]),
+        (["", "x", "emb-3"], [0, 1, 2]),
+        ([True, False, [1]], [0, 1, 2]),
+        ([0.5, 0.5, 1.5], [0, 1, 2]),
+        ([MISSING_INDEX, 1, 2], [0, 1, 2]),
+        ([1, MISSING_INDEX, 2], [1, 0, 2]),
+        ([-1], [0]),
+    ],
+    ids=repr,
+)
+def test_where_no_index_tells_vectors_apart_their_position_does(
+    indexes: list[object], order: list[int]
+) -> None:
+    assert read_items(items_of(indexes), len(indexes)) == order
+
+
+@pytest.mark.parametrize(
+    ("indexes", "texts"),
+    [
+        ([0, 0, 2], 3),
+        ([0, 1, 3], 3),
+        ([1, 2, 3], 3),
+        ([-1, 0, 1], 3),
+        ([0, None, None], 3),
+        ([None, None], 3),
+        ([0, 0], 3),
+        ([None] * 4, 3),
+        ([0, 1, 2, 3], 3),
+        ([0, 0, 0], 1),
+    ],
+    ids=repr,
+)
+def test_indexes_that_contradict_each_other_give_no_vector(indexes: list[object], texts: int) -> None:
+    items = items_of(indexes)
+    assert read_items(items, texts) == ["the indexes of the answer contradict each other"] * texts
+    assert read_embeddings_body(json.dumps({"data": items}).encode(), texts).is_contradictory
 
 
 @pytest.mark.parametrize(
     "embedding", ["%%%", "QUJD", None, 7, {"a": 1}, [[1.0]], ["x"], [1, [2]], [10**400]], ids=repr
 )
-def test_a_vector_that_cannot_be_read_is_none(embedding: object) -> None:
+def test_a_vector_that_cannot_be_read_is_told(embedding: object) -> None:
     raw = embeddings_answer({0: embedding, 1: [1.0]}).body
     unread, read = read_embeddings_body(raw, 2).vectors
-    assert unread is None
-    assert read is not None
-
-
-@pytest.mark.parametrize("index", [-1, 2, "0", None, True, 0.0])
-def test_an_index_that_names_no_text_is_left_out(index: object) -> None:
-    raw = json.dumps({"data": [{"index": index, "embedding": [1.0]}]}).encode()
-    assert read_embeddings_body(raw, 2).vectors == [None, None]
-
-
-def test_of_two_vectors_for_one_text_none_is_believed() -> None:
-    item = {"index": 0, "embedding": [1.0]}
-    raw = json.dumps({"data": [item, item, item]}).encode()
-    assert read_embeddings_body(raw, 1).vectors == [None]
+    assert unread == NoVector("it is neither base64 of numbers nor a list of numbers")
+    assert not isinstance(read, NoVector)
 
 
 # --- Whatever comes ---------------------------------------------------------------------------------
