@@ -15,7 +15,6 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 from aiohttp import web
-from multidict import CIMultiDict
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Recorded:
     """A request as it arrived; target: path and query as they were sent."""
 
     path: str
-    headers: CIMultiDict[str]
+    headers: Mapping[str, str]
     body: dict[str, Any]
     target: str = ""
 
