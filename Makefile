@@ -78,6 +78,10 @@ reliability: setup ## Run the faults and kills and write docs/reliability.md
 costs: setup ## Run the money faults and a trial backfill of 10,000 songs and write docs/costs.md
 	tools/costs $(ARGS)
 
+.PHONY: endpoints
+endpoints: setup ## Write docs/endpoints.md from the table of cases that the tests run
+	$(PY)/python -m tools.endpoints_report > docs/endpoints.md
+
 .PHONY: fuzz
 fuzz: setup ## Fuzz every parser: make fuzz INPUTS=1000000 SEED=1
 	$(PY)/python -m tools.fuzz_campaign $(INPUTS) $(SEED)

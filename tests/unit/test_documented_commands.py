@@ -56,6 +56,7 @@ COVERED = {
     r"make fuzz.*": ("tests/fuzz/test_short_campaign.py", "tools.fuzz_campaign"),
     r"make benchmark.*": (__file__, '"-m", "benchmarks", "--help"'),
     r"make costs.*": ("tools/costs", "tools.costs_report"),
+    r"make endpoints": ("tests/unit/test_endpoints_report.py", "document(PROVIDERS)"),
     r"make reliability.*": ("tools/reliability", "tools.reliability_report"),
     # Below these run for real, or make says what it would do.
     r"make (help|setup|hooks|test|lock|screenshots|asset-graph).*": (__file__, '"make", "--dry-run"'),

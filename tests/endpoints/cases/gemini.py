@@ -1,0 +1,101 @@
+"""Google's Gemini by its OpenAI-compatible address: errors in arrays, quotas and schemas of its own."""
+
+from typing import Any
+
+from tests.endpoints.case import (
+    Case,
+    FailsAlone,
+    Fills,
+    Provider,
+    Rule,
+    Stops,
+    always,
+    changed,
+    error,
+    first,
+    texts_above,
+    unwelcome,
+)
+from tests.support.scripted_endpoint import Answer
+
+COMPATIBILITY = "https://ai.google.dev/gemini-api/docs/openai"
+
+
+def google_error(status: int, state: str, message: str, details: list[Any] | None = None) -> Answer:
+    """Google's form of an error, alone in an array."""
+    described = {"code": status, "message": message, "status": state, "details": details or []}
+    return error(status, [{"error": described}])
+
+
+GEMINI = Provider(
+    "Google Gemini",
+    "https://generativelanguage.googleapis.com/v1beta/openai/",
+    (
+        Case(
+            "refuses the key (400, not 401)",
+            "https://ai.google.dev/gemini-api/docs/troubleshooting",
+            (
+                Rule(
+                    always,
+                    google_error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."),
+                ),
+            ),
+            Stops("API key not valid"),
+        ),
+        Case(
+            "does not serve this country (400)",
+            "https://ai.google.dev/gemini-api/docs/available-regions",
+            (
+                Rule(
+                    always,
+                    google_error(
+                        400, "FAILED_PRECONDITION", "User location is not supported for the API use."
+                    ),
+                ),
+            ),
+            Stops("User location is not supported"),
+        ),
+        Case(
+            "is overloaded now and then (503)",
+            "https://ai.google.dev/gemini-api/docs/troubleshooting",
+            (
+                Rule(
+                    first(2),
+                    google_error(503, "UNAVAILABLE", "The model is overloaded. Please try again later."),
+                ),
+            ),
+            Fills(more_requests=2),
+        ),
+        Case(
+            "blocks the answer about one title (no content at all)",
+            COMPATIBILITY,
+            (
+                Rule(
+                    unwelcome,
+                    changed(
+                        lambda body: body["choices"][0].update(
+                            finish_reason="content_filter: PROHIBITED_CONTENT", message={"role": "assistant"}
+                        )
+                    ),
+                ),
+            ),
+            FailsAlone("", ("content_filter", "unparsable")),
+        ),
+        Case(
+            "takes 100 texts in one embedding request",
+            "https://github.com/StarTrail-org/LEANN/pull/214",
+            (
+                Rule(
+                    texts_above(100),
+                    google_error(
+                        400,
+                        "INVALID_ARGUMENT",
+                        "* BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch",
+                    ),
+                ),
+            ),
+            Fills(more_requests=4),
+            songs=60,
+        ),
+    ),
+)

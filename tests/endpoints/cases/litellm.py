@@ -1,0 +1,73 @@
+"""LiteLLM's proxy: errors of the providers behind it in its own words, and budgets of its own."""
+
+from tests.endpoints.case import (
+    Case,
+    FailsAlone,
+    Provider,
+    Rule,
+    Stops,
+    always,
+    error,
+    openai_error,
+    unwelcome,
+)
+
+LITELLM = Provider(
+    "LiteLLM's proxy",
+    "http://localhost:4000",
+    (
+        Case(
+            "has spent its budget before the run (400 `budget_exceeded`)",
+            "https://docs.litellm.ai/docs/proxy/users",
+            (
+                Rule(
+                    always,
+                    openai_error(
+                        400,
+                        "Budget has been exceeded! Current cost: 10.02, Max budget: 10.0",
+                        "budget_exceeded",
+                        "400",
+                    ),
+                ),
+            ),
+            Stops("Budget has been exceeded"),
+        ),
+        Case(
+            "passes a content filter on (400 `ContentPolicyViolationError`)",
+            "https://github.com/BerriAI/litellm/pull/16231",
+            (
+                Rule(
+                    unwelcome,
+                    error(
+                        400,
+                        {
+                            "error": {
+                                "message": "litellm.ContentPolicyViolationError: the response was filtered",
+                                "type": None,
+                                "param": None,
+                                "code": "400",
+                                "provider_specific_fields": {
+                                    "innererror": {"code": "ResponsibleAIPolicyViolation"}
+                                },
+                            }
+                        },
+                    ),
+                ),
+            ),
+            FailsAlone("the response was filtered"),
+        ),
+        Case(
+            "refuses its own key (401)",
+            "https://docs.litellm.ai/docs/proxy/virtual_keys",
+            (
+                Rule(
+                    always,
+                    openai_error(
+                        401, "Authentication Error, Invalid proxy server token passed.", "auth_error", "401"
+                    ),
+                ),
+            ),
+            Stops("Invalid proxy server token", requests=3),
+        ),
+    ),
+)
