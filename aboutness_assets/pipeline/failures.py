@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord, FailedSongs
 from aboutness_assets.domain.printable import printable_line
-from aboutness_assets.domain.songs import FailedSong, Song, SongId
+from aboutness_assets.domain.songs import Cause, FailedSong, Song, SongId
 from aboutness_assets.pipeline.report import Report
 
 
@@ -19,6 +19,7 @@ class Failures:
         self._report = report
         self._log = log
         self._on_record: set[SongId] = set()
+        self._uncounted: dict[SongId, Cause] = {}
 
     async def records_of(self, page: Sequence[Song]) -> dict[str, FailedSongRecord]:
         """What is on record of the songs of a page, by song_id as text."""
@@ -33,8 +34,21 @@ class Failures:
         for failure in failures:
             song = printable_line(str(failure.song_id))
             self._log.warning("Song %s failed (%s): %s", song, failure.cause, failure.reason)
+            self._uncounted[failure.song_id] = failure.cause
         self._report.failed += failures
         await self._records.record(failures, request_ids=request_ids)
+
+    def uncounted(self, causes: Collection[Cause]) -> list[SongId]:
+        """Songs that failed by one of these causes in this run, which do not count as attempts yet."""
+        return [song_id for song_id, cause in self._uncounted.items() if cause in causes]
+
+    async def count_attempts(self, causes: Collection[Cause]) -> None:
+        """Count the failures by these causes as their songs' own, as the provider works."""
+        song_ids = self.uncounted(causes)
+        if song_ids:
+            await self._records.count_attempts(song_ids)
+            for song_id in song_ids:
+                del self._uncounted[song_id]
 
     def leave_in_quarantine(self, songs: dict[SongId, Song], records: Mapping[str, FailedSongRecord]) -> None:
         """Take the songs that are in quarantine out of ``songs``."""

@@ -108,6 +108,7 @@ class Filling:
             journal,
             failures,
             accounts,
+            self.shared.embedding_breaker,
             packs_per_embedding=tuning.packs_per_embedding,
         )
         return RangePipeline(

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from aboutness_assets.database.operations.journal import Journal
 from aboutness_assets.domain.errors import FatalError, ProviderUnavailable, RequestRefused
 from aboutness_assets.domain.songs import RequestKind
+from aboutness_assets.generation.answer import read_texts
 from aboutness_assets.generation.generator import Answered
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.prompt import (
+    HARMLESS_PACK,
+    HARMLESS_REQUEST,
     PROMPT_HASH,
     chat_messages,
     estimated_tokens,
@@ -79,6 +82,51 @@ class PaidRequests:
             stop.unwatch(request)
         return Answered(account.request_id, chat)
 
+    async def answers_harmless(self) -> bool:
+        """Whether a song that nobody refuses gets usable texts.
+
+        Raises FatalError where no request may be sent.
+        """
+        booking = Booking(self._accounts, _TrialAccount(self._client.model, self._accounts))
+        try:
+            chat = await self._client.chat(
+                *HARMLESS_REQUEST,
+                max_completion_tokens(HARMLESS_PACK),
+                estimated_tokens(HARMLESS_PACK),
+                booking,
+            )
+        except (RequestRefused, ProviderUnavailable):
+            return False
+        return bool(read_texts(chat, HARMLESS_PACK).written)
+
+
+@dataclass(frozen=True, slots=True)
+class _TrialAccount:
+    """Books a request whose answer is no song's: in the ledger alone."""
+
+    model: str
+    accounts: Accounts
+
+    def charge(self, body_bytes: int, max_completion_tokens: int | None) -> Charge:
+        """See bookings.Account."""
+        return _chat_charge(self.accounts, self.model, body_bytes, max_completion_tokens)
+
+    async def open(self, charge: Charge) -> int | None:
+        """See bookings.Account."""
+        return await self.accounts.ledger.open(charge, request_id=None)
+
+    async def close(self, attempt_id: int, outcome: Outcome, body: bytes) -> Spending:
+        """See bookings.Account."""
+        return await self.accounts.ledger.close(attempt_id, outcome)
+
+
+def _chat_charge(
+    accounts: Accounts, model: str, body_bytes: int, max_completion_tokens: int | None
+) -> Charge:
+    """What a chat request can cost at most."""
+    limit = accounts.budget.completion_bound(max_completion_tokens)
+    return accounts.tariff.chat_charge(model, body_bytes=body_bytes, max_completion_tokens=limit)
+
 
 @dataclass(slots=True)
 class _ChatAccount:
@@ -94,10 +142,7 @@ class _ChatAccount:
 
     def charge(self, body_bytes: int, max_completion_tokens: int | None) -> Charge:
         """See bookings.Account."""
-        limit = self.accounts.budget.completion_bound(max_completion_tokens)
-        return self.accounts.tariff.chat_charge(
-            self.client.model, body_bytes=body_bytes, max_completion_tokens=limit
-        )
+        return _chat_charge(self.accounts, self.client.model, body_bytes, max_completion_tokens)
 
     async def open(self, charge: Charge) -> int | None:
         """See bookings.Account."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from aboutness_assets.database.postgres_errors import DatabaseError
 from aboutness_assets.domain.errors import FatalError, first_error
-from aboutness_assets.domain.songs import FailedSong, Song
+from aboutness_assets.domain.songs import Cause, FailedSong, Song
 from aboutness_assets.generation.generator import generate
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import sent_artist, sent_title
@@ -25,6 +25,20 @@ from aboutness_assets.pipeline.replay import Replay
 from aboutness_assets.pipeline.sink import Sink
 from aboutness_assets.pipeline.stop import Stop
 
+TEXT_CAUSES: frozenset[Cause] = frozenset(
+    {
+        "refused",
+        "content_filter",
+        "unparsable",
+        "missing",
+        "unusable_text",
+        "bad_confidence",
+        "another_song",
+    }
+)
+EMBEDDING_CAUSES: frozenset[Cause] = frozenset({"embedding"})
+"""Causes that may be a song's own fault or the endpoint's: of the chat model, of the embedding model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -34,6 +48,7 @@ class Shared:
     """
 
     breaker: CircuitBreaker
+    embedding_breaker: CircuitBreaker
     progress: Progress
     unfinished: asyncio.Semaphore
     pack_size: int
@@ -78,9 +93,31 @@ class RangePipeline:
             raise first_error(errors, (FatalError, DatabaseError)) from errors
         await self._replay.settle_used()
         if not self._is_cut:
+            await self._judge()
+        if not self._is_cut:
             report.account(await self._accounts.ledger.report())
             progress.end(report)
         return not self._is_cut
+
+    async def _judge(self) -> None:
+        """Count failures as attempts of their songs, unless they may be the endpoint's fault.
+
+        Where the latest answers leave that open, a harmless song decides: if it fails too, the run stops.
+        """
+        judged = (
+            (TEXT_CAUSES, self._shared.breaker, self._requests.answers_harmless),
+            (EMBEDDING_CAUSES, self._shared.embedding_breaker, self._sink.embeds_harmless),
+        )
+        for causes, breaker, passes in judged:
+            if self._failures.uncounted(causes) and not breaker.is_sound:
+                try:
+                    if not await passes():
+                        raise breaker.blame()
+                except FatalError as error:
+                    self._was_cut = True
+                    self._accounts.stop.because(error)
+                    return
+            await self._failures.count_attempts(causes)
 
     @property
     def _is_cut(self) -> bool:

@@ -14,6 +14,7 @@ from aboutness_assets.database.service.connection import ServicePool
 from aboutness_assets.domain.errors import FatalError, ProviderUnavailable
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
 from aboutness_assets.generation.generator import GeneratedPack
+from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.pipeline.bookings import Accounts, Booking, EmbeddingAccount
 from aboutness_assets.pipeline.failures import Failures
 from aboutness_assets.pipeline.report import SAMPLE_SIZE
@@ -25,6 +26,8 @@ WORKERS = 4
 
 GATHER_SECONDS = 1.0
 """How long a written pack waits at most for others to fill its embedding request."""
+
+_HARMLESS_TEXT = "quiet joy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Sink:
         journal: Journal,
         failures: Failures,
         accounts: Accounts,
+        breaker: CircuitBreaker,
         *,
         packs_per_embedding: int,
     ) -> None:
@@ -57,6 +61,7 @@ class Sink:
         self._journal = journal
         self._failures = failures
         self._accounts = accounts
+        self._breaker = breaker
         self._packs_per_embedding = packs_per_embedding
         self._packs: asyncio.Queue[GeneratedPack | None] = asyncio.Queue(WORKERS * packs_per_embedding)
         self._gathering = asyncio.Lock()
@@ -70,6 +75,13 @@ class Sink:
             raise FatalError(
                 f"No embedding can be had, so no text was asked for. {unavailable}"
             ) from unavailable
+
+    async def embeds_harmless(self) -> bool:
+        """Whether a plain word gets a usable vector. Raises FatalError where no request can be sent."""
+        try:
+            return await self._embedder.embed([_HARMLESS_TEXT], self._booking()) != [None]
+        except ProviderUnavailable:
+            return False
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin to take packs."""
@@ -144,6 +156,15 @@ class Sink:
         report.songs_skipped_existing += inserted.already_there
         room = SAMPLE_SIZE - len(report.sample)
         report.sample += [text for text in written if text[0].song_id not in lost][:room]
+        self._judge(failed, len(rows))
+
+    def _judge(self, failed: Sequence[FailedSong], embedded: int) -> None:
+        """Let the breaker see which songs got their vectors; raises FatalError where too few did."""
+        for _ in range(embedded):
+            self._breaker.answer(usable=True)
+        for failure in failed:
+            if failure.cause == "embedding":
+                self._breaker.answer(usable=False, reason=failure.reason)
 
     async def _embed(
         self, written: Sequence[tuple[Song, Aboutness]], request_ids: Sequence[int]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.generation.prompt import HARMLESS_PACK
 from aboutness_assets.pipeline.runs import replay_failed
 from aboutness_assets.provider.sender import Retries
 from tests.support.backfills import LOG, Backfills, sample_songs
@@ -154,6 +155,70 @@ async def test_the_run_stops_when_most_answers_are_bad(make_service: MakeService
 
     assert 50 <= backfills.requests()["chat"] < 80
     assert backfills.rows() == {}
+
+
+NO_USE = ["malformed_json", "http_400", "null_content", "refusal"]
+"""Answers and refusals of a kind that a misconfigured endpoint gives to every request."""
+
+
+@pytest.mark.parametrize("number", [1, 9, 50])
+@pytest.mark.parametrize("fault", NO_USE)
+async def test_no_song_of_a_small_run_pays_for_an_endpoint_that_gives_nothing_of_use(
+    make_service: MakeService, stand_in: StandIn, fault: str, number: int
+) -> None:
+    stand_in.control({"chat": {"probabilities": {fault: 1.0}}})
+    backfills = of_songs(make_service, stand_in, number=number)
+
+    with pytest.raises(FatalError, match=r"nothing usable|is refused|refuses"):
+        await backfills.fill(quarantine_after=1)
+
+    assert backfills.rows() == {}
+    assert [attempts for _, _, attempts, _ in record(backfills) if attempts] == []
+    stand_in.reset()
+    assert (await backfills.fill(quarantine_after=1)).songs_written == number
+    assert record(backfills) == []
+
+
+async def test_the_last_songs_of_a_catalogue_fail_by_their_own_fault_where_a_harmless_one_does_not(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    """Nothing else is left to be asked for, so no other answer speaks for the endpoint."""
+    stand_in.control({"poison": {POISONED_TITLE: "refusal"}})
+    backfills = of_songs(make_service, stand_in)
+    await backfills.fill(quarantine_after=3)
+    for attempts in (2, 3):
+        stand_in.reset()
+        stand_in.control({"poison": {POISONED_TITLE: "refusal"}})
+        await backfills.fill(quarantine_after=3)
+        assert record(backfills) == [(str(POISONED_ID), "refused", attempts, attempts == 3)]
+    harmless = [(song.title, song.artist) for song in HARMLESS_PACK.songs]
+    assert backfills.packs().count(harmless) == 1
+
+
+async def test_an_endpoint_that_goes_bad_at_the_end_of_a_run_blames_no_song(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    stand_in.control({"chat": {"script": [None] * 4, "probabilities": {"malformed_json": 1.0}}})
+    backfills = of_songs(make_service, stand_in, number=50)
+
+    with pytest.raises(FatalError, match="A harmless song fared no better, so no song is blamed"):
+        await backfills.fill(quarantine_after=1, max_in_flight=1)
+
+    assert len(backfills.rows()) == 40
+    assert {attempts for _, _, attempts, _ in record(backfills)} == {0}
+
+
+async def test_vectors_of_no_use_blame_no_song(make_service: MakeService, stand_in: StandIn) -> None:
+    stand_in.control({"embeddings": {"script": [None], "probabilities": {"embedding_nan": 1.0}}})
+    backfills = of_songs(make_service, stand_in, number=1)
+
+    with pytest.raises(FatalError, match="songs got no usable vector"):
+        await backfills.fill(quarantine_after=1)
+
+    assert {attempts for _, _, attempts, _ in record(backfills)} == {0}
+    stand_in.reset()
+    assert (await backfills.fill(quarantine_after=1)).songs_written == 1
+    assert backfills.packs() == []
 
 
 async def test_rate_limits_do_not_stop_a_run(make_service: MakeService, stand_in: StandIn) -> None:

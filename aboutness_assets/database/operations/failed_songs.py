@@ -14,8 +14,9 @@ from aboutness_assets.database.operations.connection import Operations
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Cause, FailedSong, Song, SongId
 
-OUTAGES: frozenset[Cause] = frozenset({"provider_unavailable"})
-"""Causes that say nothing about the song: they count as no attempt."""
+COUNTED_AT_ONCE: frozenset[Cause] = frozenset({"nothing_known", "insert"})
+"""Causes in which no provider has a part. Others count as an attempt once the provider has been judged, and
+an outage never does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class FailedSongs:
     async def record(self, failures: Sequence[FailedSong], request_ids: Sequence[int]) -> None:
         """Record that songs failed in this run; a second record of a song in one run changes nothing.
 
-        request_ids: the requests whose answers failed them.
+        request_ids: the requests whose answers failed them. Only causes COUNTED_AT_ONCE count as an attempt.
         """
 
         async def record(connection: AsyncConnection) -> None:
@@ -69,7 +70,7 @@ class FailedSongs:
                         "song_id": str(failure.song_id),
                         "cause": failure.cause,
                         "reason": failure.reason,
-                        "counts": 0 if failure.cause in OUTAGES else 1,
+                        "counts": int(failure.cause in COUNTED_AT_ONCE),
                         "limit": self._quarantine_after,
                         "request_ids": list(request_ids),
                         "run_id": self._range_run.run_id,
@@ -80,6 +81,25 @@ class FailedSongs:
             )
 
         await self._operations.transact(record)
+
+    async def count_attempts(self, song_ids: Collection[SongId]) -> None:
+        """Count this run as an attempt of songs that failed in it by their own fault, once."""
+
+        async def count(connection: AsyncConnection) -> None:
+            await connection.execute(
+                "update aboutness_ops.failed_song set attempts = attempts + 1,"
+                " quarantined = attempts + 1 >= %(limit)s, counted_in = run_id"
+                " where table_id = %(table_id)s and song_id = any(%(song_ids)s) and run_id = %(run_id)s"
+                " and counted_in is distinct from run_id",
+                {
+                    "table_id": self._range_run.table_id,
+                    "song_ids": [str(song_id) for song_id in song_ids],
+                    "run_id": self._range_run.run_id,
+                    "limit": self._quarantine_after,
+                },
+            )
+
+        await self._operations.query(count)
 
     async def among(self, songs: Sequence[Song]) -> dict[str, FailedSongRecord]:
         """What is on record about these songs, by song_id as text."""

@@ -146,6 +146,7 @@ class Session:
             log.warning("What this run costs is not counted, as a price is unknown: %s.", tariff.source)
         budget = RunBudget(settings.budget, settings.max_usd, spent, is_pretend=tariff.is_pretend)
         progress = Progress(ranges, budget, log)
+        breaker_limits = (settings.breaker_unavailable, settings.breaker_bad_share, tuning.judged_answers)
         filling = Filling(
             Databases(self.service_pool, self.table, self.operations, settings.quarantine_after),
             Provider(
@@ -169,8 +170,11 @@ class Session:
             ),
             Money(tariff, budget),
             Shared(
+                CircuitBreaker(*breaker_limits),
                 CircuitBreaker(
-                    settings.breaker_unavailable, settings.breaker_bad_share, tuning.judged_answers
+                    *breaker_limits,
+                    verdict="songs got no usable vector",
+                    advice="Try another embedding model.",
                 ),
                 progress,
                 asyncio.Semaphore(tuning.unfinished_packs),
