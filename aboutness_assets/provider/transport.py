@@ -91,7 +91,7 @@ class Transport:
         """The server's name, for messages."""
         return self._address.host
 
-    def without_secrets(self, body: bytes) -> bytes:
+    def _without_secrets(self, body: bytes) -> bytes:
         """A body in which no part of the key, the address or the extra headers can be read."""
         for secret in self._secrets:
             body = body.replace(secret.encode(), b"[secret]")
@@ -108,7 +108,7 @@ class Transport:
     async def post(self, path: str, document: bytes) -> Reply:
         """The answer to a JSON document, of any status; what went wrong on the way is ``Reply.trouble``.
 
-        An error that repeats a secret comes without it.
+        A body that repeats a secret, as errors do, comes without it.
         """
         import httpx2
 
@@ -139,9 +139,9 @@ class Transport:
         try:
             async with asyncio.timeout(timeout_seconds):
                 whole = await response
-            return Reply(whole.status_code, whole.headers, whole.content)
+            return Reply(whole.status_code, whole.headers, self._without_secrets(whole.content))
         except openai.APIStatusError as error:
-            body = self.without_secrets(error.response.content)
+            body = self._without_secrets(error.response.content)
             return Reply(error.status_code, error.response.headers, body)
         except TimeoutError:
             trouble = f"no whole answer within {timeout_seconds:g} s"

@@ -298,15 +298,16 @@ def test_an_invalid_address_is_not_shown(base_url: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [200, 403])
 async def test_no_secret_of_an_address_or_a_header_is_told_printed_or_stored(
-    endpoint: ScriptedEndpoint, caplog: pytest.LogCaptureFixture
+    endpoint: ScriptedEndpoint, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     caplog.set_level(logging.DEBUG)
     secrets = ["Zq7password", "Zq7querykey", "Zq7header", "Zq7bearer"]
     base_url = endpoint.base_url.replace("//", "//ann:Zq7password@") + "?code=Zq7querykey&api-version=1"
     headers = json.dumps({"X-Gateway": "Zq7header", "Authorization": "Bearer Zq7bearer"})
     given = Endpoint(KEY, base_url, 60, headers)
-    endpoint.otherwise = error(403, "denied: " + " ".join(secrets) + " in version 1")
+    endpoint.otherwise = error(status, "denied: " + " ".join(secrets) + " in version 1")
     async with Transport(given) as transport:
         reply = await transport.post("/embeddings", DOCUMENT)
     name = limit_name_of(embedding_service("embed-test"), transport)
