@@ -36,6 +36,14 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """The place in line of requests that were reserved before: what all had reserved ahead of them."""
+
+    requests: float
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What the headers of one answer said about the limits.
 
@@ -70,23 +78,25 @@ class LimitStore(Protocol):
         requests: int,
         tokens: float,
         *,
+        place: Place | None = None,
         token_correction: float = 0.0,
-        answered: int = 0,
         observation: Observation | None = None,
     ) -> Lease:
         """Reserve requests that are estimated at so many tokens in all; 0 requests only report and look.
 
-        The rest is what happened since the last call. token_correction: tokens that earlier requests used
-        beyond their reservation (negative: fewer). answered: how many requests were answered. observation:
-        what the answer to the latest of them said.
+        place: nothing is reserved again; the lease says when those that hold this place may be sent, at the
+        rates of now. The rest is what happened since the last call. token_correction: tokens that earlier
+        requests used beyond their reservation (negative: fewer). observation: what the answer to the latest
+        request said.
         Raises FatalError when the store cannot be reached.
         """
         ...
 
-    async def rate_limited(self, *, age: float, wait: float | None) -> Pause:
+    async def rate_limited(self, *, age: float, requests: float, wait: float | None) -> Pause:
         """Pause every request of this kind in every process: one sent ``age`` seconds ago met a 429.
 
-        wait: seconds that the 429 asks for, None where it names no time.
+        requests: reserved by all processes up to and including that request. What is reserved and not sent
+        keeps its place in line. wait: seconds that the 429 asks for, None where it names no time.
         Raises FatalError when the store cannot be reached.
         """
         ...

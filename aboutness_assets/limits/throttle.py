@@ -16,14 +16,18 @@ from itertools import islice
 
 from aboutness_assets.limits.headers import rate_limit_wait, read_quota
 from aboutness_assets.limits.slots import UNKNOWN_IN_FLIGHT, RunningMean, Slots, slots_for
-from aboutness_assets.limits.store import Lease, LimitStore, Observation, Pause
+from aboutness_assets.limits.store import Lease, LimitStore, Observation, Pause, Place
 
 LEASE_SECONDS = 0.1
 """How much of the limit one lease reserves at most: also how long requests may still be sent after another
 process met a 429."""
 
-LONG_WAIT_SECONDS = 1.0
-"""After a longer wait the store is asked again whether another process' 429 has paused all."""
+LONG_WAIT_SECONDS = 0.2
+"""During and after a longer wait the store is asked again when the turn comes: another process' 429 may have
+paused all, or what slowed all down may be over."""
+
+ASK_AGAIN_SECONDS = 5.0
+"""How long a request waits at most until the store is asked again."""
 
 MAX_PAUSE_SECONDS = 600.0
 """The longest pause that a 429 may ask for: a header that says days is a mistake or an attack."""
@@ -86,7 +90,7 @@ class Throttle:
         self._prompt_tokens = RunningMean()
         self._completion_tokens = RunningMean()
         self._token_correction = 0.0
-        self._answered = 0
+        self._is_stale = False
         self._observed_sent_at = -math.inf
         self._observation: Observation | None = None
         self._sizes_itself = max_in_flight == 0
@@ -132,18 +136,14 @@ class Throttle:
         self._waiting.append(estimate)
         try:
             async with self._turn:
-                while True:
-                    if not self._reserved:
-                        await self._take_lease()
-                    reservation = self._reserved[0]
-                    wait = reservation.at - self._clock()
+                if not self._reserved:
+                    await self._take_lease()
+                while (wait := self._reserved[0].at - self._clock()) > 0 or self._is_stale:
                     if wait > 0:
-                        await self._sleep(wait)
-                    if wait > LONG_WAIT_SECONDS and (await self._ask_store(0, 0)).pause:
-                        self._reserved.clear()
-                    # A 429 that arrived meanwhile, here or elsewhere, has taken the reservations back.
-                    if self._reserved and self._reserved[0] is reservation:
-                        return self._reserved.popleft()
+                        await self._sleep(min(wait, ASK_AGAIN_SECONDS))
+                    if wait > LONG_WAIT_SECONDS or self._is_stale:
+                        await self._ask_for_our_place()
+                return self._reserved.popleft()
         finally:
             self._waiting.remove(estimate)
 
@@ -156,16 +156,7 @@ class Throttle:
     def observe(self, headers: Mapping[str, str], reservation: Reservation) -> None:
         """Learns limits and latency from the answer to a request."""
         self._latency.add(self._clock() - reservation.at)
-        self._answered += 1
-        if reservation.at > self._observed_sent_at:
-            self._observed_sent_at = reservation.at
-            self._observation = Observation(
-                0.0,
-                reservation.all_requests,
-                reservation.all_tokens,
-                read_quota(headers, "requests"),
-                read_quota(headers, "tokens"),
-            )
+        self._take_note(headers, reservation)
         self._resize_slots()
 
     async def rate_limited(
@@ -176,11 +167,15 @@ class Throttle:
         Returns the pause, and the seconds that the server asked for where max_pause_seconds cut them, else
         None. Raises FatalError when the store stays unreachable.
         """
-        self._reserved.clear()
+        self._is_stale = True
+        self._take_note(headers, reservation)
         asked = rate_limit_wait(headers)
         wait = None if asked is None else min(asked, self._max_pause_seconds)
-        pause = await self._store.rate_limited(age=self._clock() - reservation.at, wait=wait)
-        self._reserved.clear()
+        pause = await self._store.rate_limited(
+            age=self._clock() - reservation.at, requests=reservation.all_requests, wait=wait
+        )
+        self._is_stale = True
+        self._paused_until = self._clock() + pause.seconds
         return pause, asked if asked != wait else None
 
     async def report(self) -> None:
@@ -188,7 +183,7 @@ class Throttle:
 
         Raises FatalError when the store stays unreachable.
         """
-        if self._answered:
+        if self._observation is not None or self._token_correction:
             await self._ask_store(0, 0)
 
     async def _take_lease(self) -> None:
@@ -208,19 +203,41 @@ class Throttle:
             at = first + number * lease.interval
             self._reserved.append(Reservation(at, of_this, counts_answers, all_requests, all_tokens))
 
-    async def _ask_store(self, requests: int, tokens: float) -> Lease:
-        """Reserves, and reports what was learnt since the last call."""
+    async def _ask_for_our_place(self) -> None:
+        """Learns when what is reserved may be sent, at the rates of now."""
+        self._is_stale = False
+        first = self._reserved[0]
+        place = Place(first.all_requests - 1, first.all_tokens - first.tokens)
+        lease = await self._ask_store(len(self._reserved), sum(each.tokens for each in self._reserved), place)
+        at = self._clock() + lease.wait
+        self._reserved = deque(
+            replace(each, at=at + number * lease.interval) for number, each in enumerate(self._reserved)
+        )
+
+    async def _ask_store(self, requests: int, tokens: float, place: Place | None = None) -> Lease:
+        """Reserves, or asks for a place in line, and reports what was learnt since the last call."""
         correction, self._token_correction = self._token_correction, 0.0
-        answered, self._answered = self._answered, 0
         observation, self._observation = self._observation, None
         if observation is not None:
             observation = replace(observation, age=self._clock() - self._observed_sent_at)
         self._lease = await self._store.reserve(
-            requests, tokens, token_correction=correction, answered=answered, observation=observation
+            requests, tokens, place=place, token_correction=correction, observation=observation
         )
         self._paused_until = self._clock() + self._lease.pause
         self._resize_slots()
         return self._lease
+
+    def _take_note(self, headers: Mapping[str, str], reservation: Reservation) -> None:
+        """Keeps what the reply to the latest request says about the limits, for the next call."""
+        if reservation.at > self._observed_sent_at:
+            self._observed_sent_at = reservation.at
+            self._observation = Observation(
+                0.0,
+                reservation.all_requests,
+                reservation.all_tokens,
+                read_quota(headers, "requests"),
+                read_quota(headers, "tokens"),
+            )
 
     def _only_prompts_count(self) -> bool:
         """Whether the provider was seen to count no answers, as OpenAI does where no length is asked for.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aboutness_assets.database.operations.connection import Operations
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.limits.headers import Quota
-from aboutness_assets.limits.store import Lease, LimitStore, Observation, Pause
+from aboutness_assets.limits.store import Lease, LimitStore, Observation, Pause, Place
 from tests.support.memory_limit_store import MemoryLimitStore
 
 UNSAID = Quota(None, None, None)
@@ -61,12 +61,11 @@ async def observe(
     tokens: Quota = UNSAID,
     *,
     age: float = 0.0,
-    answered: int = 1,
 ) -> Lease:
     """Reports an answer to the latest request, or to one sent ``age`` seconds ago."""
     before = await store.reserve(0, 0)
     observation = Observation(age, before.requests, before.tokens, requests, tokens)
-    return await store.reserve(0, 0, answered=answered, observation=observation)
+    return await store.reserve(0, 0, observation=observation)
 
 
 async def test_before_anything_is_known_requests_go_at_a_cautious_rate(make_store: MakeStore) -> None:
@@ -123,7 +122,9 @@ async def test_tokens_are_corrected_to_what_was_used(
     assert lease.tokens == pytest.approx(1001 + correction)
 
 
-@pytest.mark.parametrize(("configured", "stated", "rate"), [(0, 300, 5.0), (60, 300, 1.0), (600, 300, 5.0)])
+@pytest.mark.parametrize(
+    ("configured", "stated", "rate"), [(0, 300, 4.925), (60, 300, 1.0), (600, 300, 4.925)]
+)
 async def test_a_configured_limit_holds_only_where_it_is_lower_than_the_stated_one(
     make_store: MakeStore, configured: int, stated: int, rate: float
 ) -> None:
@@ -142,8 +143,8 @@ async def test_only_the_answer_to_the_latest_request_is_believed(make_store: Mak
     clock.now += 10
     await observe(store, quota(600), age=1)
 
-    assert (await observe(store, quota(60), age=2)).request_rate == pytest.approx(10.0)
-    assert (await observe(store, quota(60), age=0.5)).request_rate == pytest.approx(1.0)
+    assert (await observe(store, quota(60), age=2)).request_rate == pytest.approx(9.85)
+    assert (await observe(store, quota(60), age=0.5)).request_rate == pytest.approx(0.985)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ async def test_requests_slow_down_while_others_leave_little_of_the_limit(
 
     lease = await observe(store, quota(600, remaining, reset), age=-1e-6)
 
-    assert lease.request_rate == pytest.approx(factor * 10, rel=1e-4)
+    assert lease.request_rate == pytest.approx(factor * 9.85, rel=1e-4)
 
 
 async def test_what_was_sent_since_and_what_has_refilled_correct_what_remains(
@@ -177,9 +178,9 @@ async def test_what_was_sent_since_and_what_has_refilled_correct_what_remains(
     await observe(store, quota(600, 20), age=-1e-6)
 
     await store.reserve(10, 10)
-    assert (await store.reserve(0, 0)).request_rate == pytest.approx(10 * 10 / 40, rel=1e-3)
+    assert (await store.reserve(0, 0)).request_rate == pytest.approx(9.85 * 10 / 40, rel=1e-3)
     clock.now += 1
-    assert (await store.reserve(0, 0)).request_rate == pytest.approx(10 * 20 / 40, rel=1e-3)
+    assert (await store.reserve(0, 0)).request_rate == pytest.approx(9.85 * 20 / 40, rel=1e-3)
 
 
 async def test_tokens_slow_down_in_the_same_way(make_store: MakeStore) -> None:
@@ -189,9 +190,9 @@ async def test_tokens_slow_down_in_the_same_way(make_store: MakeStore) -> None:
 
     lease = await observe(store, tokens=quota(6000, 100), age=-1e-6)
 
-    assert lease.token_rate == pytest.approx(25, rel=1e-4)  # 400 are sent in four seconds
+    assert lease.token_rate == pytest.approx(0.985 * 25, rel=1e-4)  # 400 are sent in four seconds
     await store.reserve(1, 40)
-    assert (await store.reserve(0, 0)).token_rate == pytest.approx(15, rel=1e-4)
+    assert (await store.reserve(0, 0)).token_rate == pytest.approx(0.985 * 15, rel=1e-4)
 
 
 async def test_a_provider_that_counts_a_sliding_minute_has_little_left_and_is_not_slowed_down(
@@ -202,7 +203,7 @@ async def test_a_provider_that_counts_a_sliding_minute_has_little_left_and_is_no
     await observe(store, quota(600, 590))
     await store.reserve(588, 1)
 
-    assert (await observe(store, quota(600, 2), age=-1)).request_rate == pytest.approx(10)
+    assert (await observe(store, quota(600, 2), age=-1)).request_rate == pytest.approx(9.85)
 
 
 async def test_a_bucket_is_recognized_by_what_refilled_and_is_slowed_down(
@@ -227,22 +228,34 @@ async def test_a_sliding_minute_that_others_use_too_is_slowed_down(make_store: M
     assert (await observe(store, quota(600, 2), age=-1)).request_rate < 10
 
 
-@pytest.mark.parametrize(("seconds", "trusted"), [(12, False), (24, True), (72, True)])
-async def test_requests_leave_the_sliding_minute_evenly(
-    make_store: MakeStore, clock: Clock, seconds: float, trusted: bool
+async def test_a_limit_that_takes_longer_than_a_minute_to_reset_says_nothing_about_the_pace(
+    make_store: MakeStore,
 ) -> None:
     store = make_store()
-    clock.now = 1200  # a minute begins
-    await store.reserve(10, 1)
-    await observe(store, quota(600, 590))
-    await store.reserve(588, 1)
-    clock.now += 60 + seconds
+    await store.reserve(1, 1)
 
-    # Of our 598 requests 478, 359 or 0 are held to be of the last 60 s. Where these and the 35 that remain
-    # are less than 85 % of the limit, others use it too.
-    lease = await observe(store, quota(600, 35))
+    lease = await observe(store, quota(10_000, 3, 6 * 3600), quota(60_000, 3, 6 * 3600))
 
-    assert lease.request_rate == pytest.approx(10 * 35 / 40 if trusted else 10)
+    assert (lease.limit_known, lease.request_rate, lease.token_rate) == (False, 128, None)
+
+
+async def test_what_waits_is_priced_again_at_the_rate_of_now(make_store: MakeStore, clock: Clock) -> None:
+    store = make_store()
+    await store.reserve(1, 1)
+    await observe(store, quota(600, 600))
+    await observe(store, quota(600, 0), age=-1e-6)  # others use it: a twentieth of the pace
+    first, second, third = [await store.reserve(20, 0) for _ in range(3)]
+    assert third.wait > 60
+
+    clock.now += 1
+    await observe(store, quota(600, 600))
+    places = [Place(lease.requests - 20, lease.tokens) for lease in (first, second, third)]
+    waits = [(await store.reserve(20, 0, place=place)).wait for place in places]
+
+    assert waits[0] < 0.2
+    assert waits[2] - waits[1] == pytest.approx(20 / 9.85)
+    assert waits[2] < 6
+    assert (await store.reserve(0, 0)).requests == third.requests  # nothing was reserved twice
 
 
 async def test_the_fewest_tokens_of_a_request_show_in_a_full_bucket(make_store: MakeStore) -> None:
@@ -280,82 +293,107 @@ async def test_slow_start_doubles_the_rate_each_second_that_it_is_needed(
     assert (await store.reserve(1, 1)).request_rate == 256  # not needed: nothing waited
 
 
-async def test_a_429_halves_the_rate_of_slow_start(make_store: MakeStore) -> None:
-    store = make_store(waits=(0,))
-    await store.reserve(1, 1)
-    await observe(store)
-
-    await store.rate_limited(age=0, wait=0)
-
-    assert (await store.reserve(0, 0)).request_rate == 64
+async def sent_and_refused(store: LimitStore, clock: Clock, requests: int, seconds: float) -> Pause:
+    """So many requests are let pass in so many seconds, and one more meets a 429."""
+    so_far = await store.reserve(requests + 1, 0)
+    clock.now += seconds
+    return await store.rate_limited(age=0, requests=so_far.requests, wait=0)
 
 
-async def test_what_was_answered_between_two_429s_is_the_limit(make_store: MakeStore, clock: Clock) -> None:
-    store = make_store(waits=(0,))
-    await store.reserve(1, 1)
-    await observe(store)
-    await store.rate_limited(age=0, wait=0)
-    clock.now += 10
-    await observe(store, answered=100)
-
-    await store.rate_limited(age=0, wait=0)
-
-    assert (await store.reserve(0, 0)).request_rate == pytest.approx(9.5)
-
-
-async def test_too_few_answers_between_two_429s_say_nothing(make_store: MakeStore, clock: Clock) -> None:
-    store = make_store(waits=(0,))
-    await store.reserve(1, 1)
-    await observe(store)
-    await store.rate_limited(age=0, wait=0)
-    clock.now += 10
-    await observe(store, answered=9)
-
-    await store.rate_limited(age=0, wait=0)
-
-    assert (await store.reserve(0, 0)).request_rate == 64
-
-
-@pytest.mark.parametrize(("rpm", "seconds"), [(0, 60), (6000, 20)])
-async def test_after_a_429_the_rate_grows_slowly_at_first_and_faster_later(
-    make_store: MakeStore, clock: Clock, rpm: int, seconds: int
+@pytest.mark.parametrize(("requests", "rate"), [(999, 64), (19, 5)])
+async def test_a_429_in_slow_start_halves_its_rate_to_what_was_sent_at_most(
+    make_store: MakeStore, clock: Clock, requests: int, rate: float
 ) -> None:
-    store = make_store(requests_per_minute=rpm, waits=(0,))
+    store = make_store(waits=(0,))
     await store.reserve(1, 1)
     await observe(store)
-    await store.rate_limited(age=0, wait=0)
-    clock.now += 1
-    await observe(store, answered=20)
-    await store.rate_limited(age=0, wait=0)  # at 19 per second; with a known limit at a quarter of it
+
+    await sent_and_refused(store, clock, requests, 4)
+
+    assert (await store.reserve(0, 0)).request_rate == rate
+
+
+async def test_what_was_let_pass_between_two_429s_is_the_limit_and_is_held_before_it_grows(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store(waits=(0,))
+    await store.reserve(1, 1)
+    await observe(store)
+    await sent_and_refused(store, clock, 999, 4)
+
+    await sent_and_refused(store, clock, 99, 10)
+
     rates = []
-    for _ in range(seconds):
+    for _ in range(400):
+        rates.append((await store.reserve(50, 1)).request_rate)
+        clock.now += 1
+    assert rates[:295] == pytest.approx([0.985 * 10] * 295)
+    assert rates[-1] > 20
+
+
+async def test_a_sliding_minute_lets_nothing_pass_after_a_pause_and_what_it_let_pass_is_the_limit(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store()
+    first = await store.reserve(31, 0)
+    clock.now += 5
+    await store.rate_limited(age=0, requests=first.requests, wait=None)
+    clock.now += 15
+    again = await store.reserve(1, 0)
+    await store.rate_limited(age=0, requests=again.requests, wait=None)
+
+    assert (await store.reserve(0, 0)).request_rate == pytest.approx(0.985 * 0.5)
+
+
+async def test_of_a_known_limit_too_few_requests_between_two_429s_say_nothing(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store(requests_per_minute=6000, waits=(0,))
+    await sent_and_refused(store, clock, 50, 1)
+    await sent_and_refused(store, clock, 9, 10)
+
+    assert (await store.reserve(0, 0)).request_rate == 95
+
+
+async def test_of_a_known_limit_the_rate_grows_slowly_after_a_429_and_faster_later(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store(requests_per_minute=6000, waits=(0,))
+    await sent_and_refused(store, clock, 50, 1)
+    await sent_and_refused(store, clock, 20, 1)  # a quarter of the limit at least
+    rates = []
+    for _ in range(20):
         rates.append((await store.reserve(500, 1)).request_rate)
         clock.now += 1
 
-    base = 19 if rpm == 0 else 25
-    assert rates[0] == base
-    assert rates[seconds // 10] < 1.02 * base
-    assert rates[-1] == pytest.approx(2 * base, rel=0.1)
+    assert rates[0] == 25
+    assert rates[2] < 1.02 * 25
+    assert rates[-1] == pytest.approx(50, rel=0.1)
 
 
-async def test_a_429_that_names_no_time_pauses_by_the_configured_waits(make_store: MakeStore) -> None:
+async def test_a_429_that_names_no_time_pauses_by_the_configured_waits(
+    make_store: MakeStore, clock: Clock
+) -> None:
     store = make_store(waits=(15, 30))
     await store.reserve(1, 1)
 
-    pauses = [await store.rate_limited(age=-1e-6 * number, wait=None) for number in range(1, 4)]
+    pauses = []
+    for _ in range(3):
+        pauses.append(await store.rate_limited(age=0, requests=1, wait=None))
+        clock.now += pauses[-1].seconds
 
     assert [pause.seconds for pause in pauses] == [15, 30, 30]
     assert [pause.begins for pause in pauses] == [True] * 3
-    assert [pause.added for pause in pauses] == [15, 15, 0]
+    assert [pause.added for pause in pauses] == [15, 30, 30]
 
 
 async def test_429s_to_requests_of_before_the_pause_belong_to_it(make_store: MakeStore, clock: Clock) -> None:
     store = make_store(waits=(15, 30))
     await store.reserve(3, 1)
     clock.now += 1
-    await store.rate_limited(age=1, wait=None)
+    await store.rate_limited(age=1, requests=1, wait=None)
 
-    same, longer = [await store.rate_limited(age=1, wait=wait) for wait in (None, 20)]
+    same, longer = [await store.rate_limited(age=1, requests=1, wait=wait) for wait in (None, 20)]
 
     assert (same.seconds, same.added, same.begins) == (15, 0, False)
     assert (longer.seconds, longer.added, longer.begins) == (20, 5, False)
@@ -366,21 +404,26 @@ async def test_an_answer_to_a_request_of_after_the_pause_ends_the_row_of_429s(
 ) -> None:
     store = make_store(waits=(15, 30))
     await store.reserve(1, 1)
-    await store.rate_limited(age=0, wait=None)
+    await store.rate_limited(age=0, requests=1, wait=None)
     clock.now += 16
     await observe(store, age=16)  # sent before the pause: proves nothing
-    assert (await store.rate_limited(age=0, wait=None)).seconds == 30
+    assert (await store.rate_limited(age=0, requests=1, wait=None)).seconds == 30
     clock.now += 31
     await observe(store)
 
-    assert (await store.rate_limited(age=-1, wait=None)).seconds == 15
+    assert (await store.rate_limited(age=-1, requests=1, wait=None)).seconds == 15
 
 
-async def test_pauses_that_the_server_names_grow_where_they_do_not_help(make_store: MakeStore) -> None:
+async def test_pauses_that_the_server_names_grow_where_they_do_not_help(
+    make_store: MakeStore, clock: Clock
+) -> None:
     store = make_store(waits=(15, 30))
     await store.reserve(1, 1)
 
-    pauses = [(await store.rate_limited(age=-1e-6 * n, wait=0.02)).seconds for n in range(1, 17)]
+    pauses = []
+    for _ in range(16):
+        pauses.append((await store.rate_limited(age=0, requests=1, wait=0.02)).seconds)
+        clock.now += pauses[-1]
 
     assert pauses[:4] == pytest.approx([0.02] * 4)
     assert pauses[9] == pytest.approx(1.024)
@@ -392,7 +435,7 @@ async def test_during_a_pause_nothing_goes_and_no_burst_follows_it(
 ) -> None:
     store = make_store(requests_per_minute=600, waits=(15,))
     await store.reserve(1, 1)
-    await store.rate_limited(age=0, wait=None)
+    await store.rate_limited(age=0, requests=1, wait=None)
     clock.now += 5
 
     lease = await store.reserve(1, 1)
@@ -407,29 +450,29 @@ async def test_what_was_found_out_is_forgotten_after_ten_minutes_without_a_reque
     store = make_store(waits=(15, 30))
     await store.reserve(1, 1)
     await observe(store)
-    await store.rate_limited(age=0, wait=None)
+    await store.rate_limited(age=0, requests=1, wait=None)
     clock.now += 599
-    assert (await store.reserve(0, 0)).request_rate == 64
+    assert (await store.reserve(0, 0)).request_rate < 64
     clock.now += 2
 
     assert (await store.reserve(0, 0)).request_rate == 128
-    assert (await store.rate_limited(age=0, wait=None)).seconds == 15
+    assert (await store.rate_limited(age=0, requests=1, wait=None)).seconds == 15
 
 
 QUOTAS = st.builds(
     Quota,
-    st.sampled_from([None, 60.0, 600.0, 5000.0]),
+    st.sampled_from([None, 3.0, 60.0, 600.0, 5000.0]),
     st.none() | st.integers(0, 6000).map(float),
-    st.none() | st.floats(0, 60),
+    st.none() | st.floats(0, 100),
 )
 RESERVATIONS = st.tuples(
     st.integers(0, 40),
     st.integers(0, 60_000),
+    st.booleans(),
     st.integers(-2000, 2000),
-    st.integers(0, 40),
     st.none() | st.tuples(st.floats(0, 5), QUOTAS, QUOTAS),
 )
-REFUSALS = st.tuples(st.floats(0, 5), st.none() | st.floats(0.01, 60))
+REFUSALS = st.tuples(st.floats(0, 5), st.integers(0, 20), st.none() | st.floats(0.01, 60))
 STEPS = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.7, 3.0, 20.0, 61.0, 700.0]), RESERVATIONS | REFUSALS),
     min_size=1,
@@ -446,7 +489,7 @@ async def test_both_stores_answer_any_row_of_calls_alike(
         of_kind(kind, operations, clock, requests_per_minute=rpm, tokens_per_minute=tpm)
         for kind in ("postgres", "memory")
     ]
-    for seconds, call in [(0.0, (1, 1, 0, 0, None)), *steps]:
+    for seconds, call in [(0.0, (1, 1, False, 0, None)), *steps]:
         clock.now += seconds
         of_postgres, of_memory = [astuple(await answer(store, call)) for store in stores]
         assert [value is None for value in of_postgres] == [value is None for value in of_memory]
@@ -454,18 +497,19 @@ async def test_both_stores_answer_any_row_of_calls_alike(
 
 
 async def answer(store: LimitStore, call: tuple[Any, ...]) -> Lease | Pause:
-    if len(call) == 2:
-        return await store.rate_limited(age=call[0], wait=call[1])
-    requests, tokens, correction, answered, seen = call
+    so_far = await store.reserve(0, 0)
+    if len(call) == 3:
+        age, later, wait = call
+        return await store.rate_limited(age=age, requests=max(1, so_far.requests - later), wait=wait)
+    requests, tokens, again, correction, seen = call
     observation = None
     if seen is not None:
         age, request_quota, token_quota = seen
-        so_far = await store.reserve(0, 0)
         observation = Observation(age, so_far.requests, so_far.tokens, request_quota, token_quota)
     return await store.reserve(
         requests,
         tokens if requests else 0,
+        place=Place(so_far.requests - requests, so_far.tokens - tokens) if again else None,
         token_correction=correction,
-        answered=answered,
         observation=observation,
     )

@@ -82,7 +82,8 @@ async def test_what_is_known_about_a_limit_survives_the_migration_to_other_names
         )
         assert known == [(30, 1006, 1, 9.5, False, 1005)]
         assert await fetch(
-            connection, "select pause from aboutness_ops.reserve('limit', 1001, 600, 0, 0, 0, 0, 0, null)"
+            connection,
+            "select pause from aboutness_ops.reserve('limit', 1001, 600, 0, 0, 0, null, null, 0, null)",
         ) == [(4,)]
 
 

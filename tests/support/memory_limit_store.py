@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aboutness_assets.limits.headers import Quota
-from aboutness_assets.limits.store import Lease, Observation, Pause
+from aboutness_assets.limits.store import Lease, Observation, Pause, Place
 
 BURST_SECONDS = 1.0
 UNKNOWN_RATE = 4.0
 FIRST_RATE = 128.0
 FORGET_AFTER_SECONDS = 600.0
-MIN_ANSWERS = 10
+WINDOW_SECONDS = 60.0
+MIN_REQUESTS = 10
+MARGIN = 0.985
 
 
 @dataclass
@@ -36,6 +38,11 @@ class _Known:
         self.limit, self.remaining, self.reset = quota.limit, quota.remaining, quota.reset
         self.max_remaining = _largest(self.max_remaining, quota.remaining)
 
+    def others_use_it(self, recent: float, slack: float) -> bool:
+        if self.limit is None or self.remaining is None:
+            return False
+        return self.remaining + recent + slack < 0.85 * self.limit
+
     def throttle_factor(self, trusted: bool, used_since: float, age: float) -> float:
         if not trusted or not self.limit or self.remaining is None or self.max_remaining is None:
             return 1.0
@@ -46,18 +53,49 @@ class _Known:
 
 
 @dataclass
+class _Line:
+    """Until when what was reserved of one limit uses it up, at a rate in units per second."""
+
+    tat: float
+    rate: float | None = None
+
+    def reprice(self, start: float, rate: float | None) -> None:
+        """What waits beyond the burst takes as long as it does at the rate of now."""
+        waits = self.tat - start - BURST_SECONDS
+        if rate and self.rate and waits > 0:
+            self.tat += waits * (self.rate / rate - 1)
+        self.rate = rate
+
+    def wait(self, now: float, behind: float) -> float:
+        """Seconds until what comes before the last ``behind`` units may go; 0 or less: now."""
+        return self.tat - behind / self.rate - BURST_SECONDS - now if self.rate else 0.0
+
+    def add(self, now: float, amount: float) -> None:
+        if self.rate:
+            self.tat = max(self.tat, now) + amount / self.rate
+
+    def postpone(self, until_before: float, until: float, sent: float) -> None:
+        """During a pause nothing goes, and what was not used during it is not made up for.
+
+        sent: units of what was sent last; what follows it need not wait for these after the pause.
+        """
+        waits = self.tat - until_before - BURST_SECONDS - (sent / self.rate if self.rate else 0.0)
+        self.tat = until + BURST_SECONDS + max(0.0, waits)
+
+
+@dataclass
 class _State:
     """A row of aboutness_ops.rate_limit."""
 
     reserved_at: float
-    request_tat: float
-    token_tat: float
-    last_exhausted_at: float
+    requests_line: _Line
+    tokens_line: _Line
+    exhausted_at: float
+    sent: list[tuple[float, float, float]]
+    exhausted_requests: float = 0.0
     requests_reserved: float = 0.0
     tokens_reserved: float = 0.0
-    minute: float = 0.0
-    minute_requests: float = 0.0
-    previous_minute_requests: float = 0.0
+    refused: float = 0.0
     observed_at: float = -math.inf
     observed_requests: float = 0.0
     observed_tokens: float = 0.0
@@ -71,10 +109,26 @@ class _State:
     slow_start: bool = True
     base_rate: float = FIRST_RATE
     growth_seconds: float = 0.0
+    hold_seconds: float = 0.0
+    lowest_minute: float = math.inf
+    is_window: bool = False
+    steady_rate: float = math.inf
     consecutive_429s: int = 0
     paused_at: float = -math.inf
     paused_until: float = -math.inf
-    answered_since_exhausted: float = 0.0
+
+    def recent(self, at: float, now: float, column: int) -> float:
+        """Requests (1) or tokens (2) of the minute that ended at ``at``, of which now so many were sent."""
+        before = at - WINDOW_SECONDS
+        earlier = [entry for entry in self.sent if entry[0] <= before]
+        later = [entry for entry in self.sent if entry[0] > before]
+        if not earlier:
+            return now - self.sent[0][column]
+        if not later:
+            return now - earlier[-1][column]
+        first, second = earlier[-1], later[0]
+        share = (before - first[0]) / (second[0] - first[0])
+        return math.ceil(now - (first[column] + share * (second[column] - first[column])) - 1e-6)
 
 
 class MemoryLimitStore:
@@ -99,47 +153,46 @@ class MemoryLimitStore:
         requests: int,
         tokens: float,
         *,
+        place: Place | None = None,
         token_correction: float = 0.0,
-        answered: int = 0,
         observation: Observation | None = None,
     ) -> Lease:
         """See LimitStore."""
         now = self._clock()
         state = self._state_at(now)
         self._forget_if_idle(state, now)
-        self._roll_minute(state, now)
-        recent = state.minute_requests + state.previous_minute_requests * (1 - (now / 60 - state.minute))
         if observation is not None:
-            self._observe(state, now, recent, observation)
-        if state.request_tat - now > BURST_SECONDS / 2 and now > state.paused_until:
-            state.growth_seconds += min(1.0, max(0.0, now - state.reserved_at))
+            self._observe(state, now, observation)
+        if state.requests_line.tat - now > BURST_SECONDS / 2 and now > state.paused_until:
+            state.growth_seconds += min(5.0, max(0.0, now - max(state.reserved_at, state.paused_until)))
 
         rpm = _smallest(self._requests_per_minute, state.requests.limit)
         tpm = _smallest(self._tokens_per_minute, state.tokens.limit)
-        trusted = self._remaining_is_trusted(state, recent)
-        request_rate = self._request_rate(state, now, rpm, tpm, trusted)
-        token_rate = None
-        if tpm is not None:
-            token_rate = (tpm / 60) * state.tokens.throttle_factor(
-                trusted, state.tokens_reserved - state.observed_tokens, now - state.observed_at
-            )
-
-        state.answered_since_exhausted += answered
+        request_rate = self._request_rate(state, now, rpm, tpm)
+        token_rate = self._token_rate(state, now, tpm)
+        start = max(now, state.paused_until)
+        state.requests_line.reprice(start, request_rate)
+        state.tokens_line.reprice(start, token_rate)
         state.tokens_reserved += token_correction
-        if token_rate is not None:
-            state.token_tat += token_correction / token_rate
+        state.tokens_line.add(-math.inf, token_correction)
+
         pause = max(0.0, state.paused_until - now)
-        wait = max(pause, state.request_tat - BURST_SECONDS - now, state.token_tat - BURST_SECONDS - now)
+        ahead = place or Place(state.requests_reserved, state.tokens_reserved)
+        wait = max(
+            pause,
+            state.requests_line.wait(now, state.requests_reserved - ahead.requests),
+            state.tokens_line.wait(now, state.tokens_reserved - ahead.tokens),
+        )
         interval = 1 / request_rate
         if requests and token_rate is not None:
             interval = max(interval, tokens / requests / token_rate)
         if requests:
-            state.request_tat = max(state.request_tat, now + wait) + requests / request_rate
-            state.token_tat = max(state.token_tat, now + wait) + (tokens / token_rate if token_rate else 0.0)
+            state.reserved_at = now
+        if requests and place is None:
+            state.requests_line.add(now, requests)
+            state.tokens_line.add(now, tokens)
             state.requests_reserved += requests
             state.tokens_reserved += tokens
-            state.minute_requests += requests
-            state.reserved_at = now
         return Lease(
             wait=wait,
             interval=interval,
@@ -152,44 +205,41 @@ class MemoryLimitStore:
             min_tokens_per_request=state.min_tokens_per_request,
         )
 
-    async def rate_limited(self, *, age: float, wait: float | None) -> Pause:
+    async def rate_limited(self, *, age: float, requests: float, wait: float | None) -> Pause:
         """See LimitStore."""
         now = self._clock()
         state = self._state_at(now)
         until_before = max(now, state.paused_until)
-        begins = now - age > state.paused_at
+        begins = now - age > state.paused_at and now - age >= state.paused_until
         if begins:
             state.consecutive_429s += 1
             named = self._waits[min(state.consecutive_429s, len(self._waits)) - 1] if wait is None else wait
             wait = max(named, min(2 ** min(state.consecutive_429s, 20) / 1000, self._waits[-1]))
-            self._decrease_rate(state, now)
+            sent = max(requests - 1 - state.refused, state.exhausted_requests, state.sent[-1][1])
+            self._decrease_rate(state, now - age, sent)
             state.paused_at = now
+        state.refused += 1
         state.paused_until = max(until_before, now + (wait or 0.0))
-        state.request_tat = max(state.request_tat, state.paused_until + BURST_SECONDS)
-        state.token_tat = max(state.token_tat, state.paused_until + BURST_SECONDS)
+        state.requests_line.postpone(until_before, state.paused_until, sent=float(until_before == now))
+        state.tokens_line.postpone(until_before, state.paused_until, sent=0.0)
         return Pause(state.paused_until - now, state.paused_until - until_before, begins)
 
     def _state_at(self, now: float) -> _State:
         if self._state is None:
-            self._state = _State(now, now, now, now)
+            self._state = _State(now, _Line(now), _Line(now), now, [(now, 0.0, 0.0)])
         return self._state
 
     @staticmethod
     def _forget_if_idle(state: _State, now: float) -> None:
         if state.reserved_at < now - FORGET_AFTER_SECONDS:
-            state.slow_start, state.base_rate, state.growth_seconds = True, FIRST_RATE, 0.0
-            state.consecutive_429s, state.last_exhausted_at, state.answered_since_exhausted = 0, now, 0.0
+            state.slow_start, state.base_rate = True, FIRST_RATE
+            state.growth_seconds, state.hold_seconds, state.is_window = 0.0, 0.0, False
+            state.consecutive_429s = 0
+            state.exhausted_at, state.exhausted_requests = now, state.requests_reserved - state.refused
             state.requests.remaining = state.tokens.remaining = None
 
     @staticmethod
-    def _roll_minute(state: _State, now: float) -> None:
-        minute = math.floor(now / 60)
-        if minute > state.minute:
-            state.previous_minute_requests = state.minute_requests if minute == state.minute + 1 else 0.0
-            state.minute, state.minute_requests = minute, 0.0
-
-    @staticmethod
-    def _observe(state: _State, now: float, recent: float, observation: Observation) -> None:
+    def _observe(state: _State, now: float, observation: Observation) -> None:
         sent_at = now - observation.age
         if sent_at > state.paused_at:
             state.consecutive_429s = 0
@@ -197,16 +247,32 @@ class MemoryLimitStore:
             return
         state.observed_at = sent_at
         state.observed_requests, state.observed_tokens = observation.requests, observation.tokens
-        quota = observation.request_quota
-        if quota.limit:
-            state.requests.observe(quota)
-            if quota.remaining is not None and quota.remaining + recent > 1.15 * quota.limit:
-                state.is_bucket = True
+        MemoryLimitStore._remember(state, sent_at, observation)
+        if observation.request_quota.limit:
+            state.requests.observe(_per_minute(observation.request_quota))
         if observation.token_quota.limit:
-            if observation.token_quota.limit != state.tokens.limit:
+            quota = _per_minute(observation.token_quota)
+            if quota.limit != state.tokens.limit:
                 state.min_tokens_per_request = state.sampled_requests = None
-            state.tokens.observe(observation.token_quota)
-            MemoryLimitStore._sample_tokens(state, observation)
+            state.tokens.observe(quota)
+            if quota.limit:
+                MemoryLimitStore._sample_tokens(state, observation)
+        # At most what we did not use remains of a sliding minute; what is almost a minute old may be gone.
+        known, column, slack = (state.requests, 1, 3.0) if state.requests.limit else (state.tokens, 2, 0.0)
+        if known.limit and known.remaining is not None:
+            recent = state.recent(sent_at + 1, state.sent[-1][column], column)
+            if known.remaining + recent > 1.15 * known.limit + slack:
+                state.is_bucket = True
+
+    @staticmethod
+    def _remember(state: _State, sent_at: float, observation: Observation) -> None:
+        entry = (sent_at, observation.requests - state.refused, observation.tokens)
+        if len(state.sent) > 1 and sent_at < state.sent[-2][0] + 1:
+            state.sent[-1] = entry
+        else:
+            state.sent.append(entry)
+        while len(state.sent) > 1 and state.sent[1][0] <= sent_at - WINDOW_SECONDS:
+            state.sent.pop(0)
 
     @staticmethod
     def _sample_tokens(state: _State, observation: Observation) -> None:
@@ -231,45 +297,116 @@ class MemoryLimitStore:
         state.sampled_remaining = remaining
 
     @staticmethod
-    def _remaining_is_trusted(state: _State, recent: float) -> bool:
-        if state.is_bucket or state.requests.limit is None:
-            return True
-        remaining = state.requests.remaining
-        return remaining is not None and remaining + recent < 0.85 * state.requests.limit
+    def _trusted(state: _State, known: _Known, column: int, slack: float) -> bool:
+        latest = state.sent[-1]
+        return state.is_bucket or known.others_use_it(state.recent(latest[0], latest[column], column), slack)
 
     @staticmethod
-    def _request_rate(
-        state: _State, now: float, rpm: float | None, tpm: float | None, trusted: bool
-    ) -> float:
+    def _request_rate(state: _State, now: float, rpm: float | None, tpm: float | None) -> float:
+        probing = _probing_rate(state, rpm)
         if rpm is None and tpm is None and state.observed_at == -math.inf:
-            return UNKNOWN_RATE
+            return UNKNOWN_RATE if state.slow_start else min(UNKNOWN_RATE, probing)
         rate = math.inf
         if rpm is not None:
+            stated = state.requests.limit
+            if stated is not None and not state.is_bucket:
+                rpm = min(rpm, MARGIN * stated)
             rate = (rpm / 60) * state.requests.throttle_factor(
-                trusted, state.requests_reserved - state.observed_requests, now - state.observed_at
+                MemoryLimitStore._trusted(state, state.requests, 1, 1.0),
+                state.requests_reserved - state.observed_requests,
+                now - state.observed_at,
             )
         if rpm is None or not state.slow_start:
-            rate = min(rate, _probing_rate(state, rpm))
+            rate = min(rate, probing)
         return rate
 
-    def _decrease_rate(self, state: _State, now: float) -> None:
+    @staticmethod
+    def _token_rate(state: _State, now: float, tpm: float | None) -> float | None:
+        if tpm is None:
+            return None
+        stated = state.tokens.limit
+        if stated is not None and not state.is_bucket:
+            tpm = min(tpm, MARGIN * stated)
+        return (tpm / 60) * state.tokens.throttle_factor(
+            MemoryLimitStore._trusted(state, state.tokens, 2, 0.0),
+            state.tokens_reserved - state.observed_tokens,
+            now - state.observed_at,
+        )
+
+    def _decrease_rate(self, state: _State, at: float, sent: float) -> None:
+        """at: when the request was sent that met the 429; sent: requests that were let pass until then."""
+        if not state.slow_start and at < state.exhausted_at + 0.5:
+            return  # sent before others knew
         rpm = _smallest(self._requests_per_minute, state.requests.limit)
+        since, seconds = sent - state.exhausted_requests, max(0.1, at - state.exhausted_at)
         if state.slow_start:
-            state.base_rate = _probing_rate(state, rpm) / 2 if rpm is None else 0.95 * rpm / 60
-        elif state.answered_since_exhausted >= MIN_ANSWERS:
-            measured = 0.95 * state.answered_since_exhausted / max(now - state.last_exhausted_at, 0.1)
-            lowest, highest = (0.0, math.inf) if rpm is None else (rpm / 60 / 4, rpm / 60)
-            state.base_rate = max(0.05, lowest, min(highest, measured, _probing_rate(state, rpm)))
+            state.lowest_minute = state.recent(at, sent, 1)
+            state.base_rate = 0.95 * rpm / 60 if rpm else min(_probing_rate(state, rpm) / 2, since / seconds)
+            state.base_rate = max(1 / 60, state.base_rate)
+        elif rpm is not None:
+            if since < MIN_REQUESTS:
+                return
+            state.base_rate = max(
+                rpm / 60 / 4, min(rpm / 60, 0.95 * since / seconds, _probing_rate(state, rpm))
+            )
         else:
-            return
+            self._measure(state, state.recent(at, sent, 1), since, seconds)
         state.slow_start, state.growth_seconds = False, 0.0
-        state.last_exhausted_at, state.answered_since_exhausted = now, 0.0
+        state.exhausted_at, state.exhausted_requests = at, sent
+
+    @staticmethod
+    def _measure(state: _State, in_minute: float, since: float, seconds: float) -> None:
+        """Sets the rate to what was let pass.
+
+        in_minute: in the minute that ended with the 429. since: in the seconds since the limit was used up
+        before.
+        """
+        probing = _probing_rate(state, None)
+        grew = state.growth_seconds >= state.hold_seconds > 0
+        paused = state.paused_until - state.paused_at
+        if grew and in_minute / 60 > 1.5 * state.steady_rate:  # the limit is another one
+            state.lowest_minute, state.is_window = in_minute, False
+        state.lowest_minute = min(state.lowest_minute, in_minute)
+        # After a pause nothing is left of a sliding minute whose requests were all sent late in it, and none
+        # ever lets more pass than in a minute at whose end it refused.
+        state.is_window = (
+            state.is_window or (paused >= 1 and since <= 0.5 * in_minute * paused / 60)
+        ) and in_minute <= 1.08 * state.lowest_minute + 0.9
+        if grew and not state.is_window:  # too high, if it was a bucket that filled up: the next 429 tells
+            state.base_rate = min(probing, 2 * state.steady_rate)
+            return
+        if state.is_window:
+            rate = in_minute / 60
+        elif since >= MIN_REQUESTS if paused < 1 else seconds - paused > 5:
+            rate = min(in_minute / 60, (since + 1) / seconds)
+        else:  # a small bucket is empty as soon as the rate is too high
+            rate = min(0.7 * probing, math.inf if state.hold_seconds else in_minute / 60)
+        rate = max(1 / 60, rate)
+        longest = max(900.0, 150 / rate)
+        if state.hold_seconds and 0.75 < rate / state.steady_rate < 1.35:
+            if not state.is_window:
+                rate = (rate + state.steady_rate) / 2
+            state.hold_seconds = min(4 * state.hold_seconds, longest)
+        elif (since if since >= 1 else in_minute) < 30:
+            state.hold_seconds = 30.0
+        else:
+            state.hold_seconds = longest if state.is_window or seconds > 150 else 300.0
+        state.base_rate = state.steady_rate = rate
+
+
+def _per_minute(quota: Quota) -> Quota:
+    """Nothing where the limit is not one of a minute: those reset within one."""
+    return Quota(None, None, None) if quota.reset is not None and quota.reset > 90 else quota
 
 
 def _probing_rate(state: _State, rpm: float | None) -> float:
     if state.slow_start:
         return min(1e6, state.base_rate * 2 ** min(state.growth_seconds, 60))
-    return min(1e6, state.base_rate * (1 + (state.growth_seconds / (60 if rpm is None else 20)) ** 2))
+    if rpm is not None:
+        return min(1e6, state.base_rate * (1 + (state.growth_seconds / 20) ** 2))
+    grown = max(0.0, state.growth_seconds - state.hold_seconds)
+    margin = MARGIN if state.hold_seconds else 1
+    return min(1e6, margin * state.base_rate * 2 ** min(60, (grown / 40) ** 2))
 
 
 def _smallest(*values: float | None) -> float | None:

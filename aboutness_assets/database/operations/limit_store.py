@@ -1,6 +1,6 @@
 """The provider's limits on one kind of request, shared by every process through our own Postgres.
 
-The arithmetic is in SQL functions (migrations/0004_rate_limit_functions.sql): one round trip per call, under
+The arithmetic is in SQL functions (migrations/*_rate_limit_*.sql): one round trip per call, under
 the lock of one row. A call that is retried after a commit that was not heard of reserves twice, so a tenth of
 a second of the limit may stay unused.
 """
@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from aboutness_assets.database.operations.connection import Operations
-from aboutness_assets.limits.store import Lease, Observation, Pause
+from aboutness_assets.limits.store import Lease, Observation, Pause, Place
 
 
 class PostgresLimitStore:
@@ -48,8 +48,8 @@ class PostgresLimitStore:
         requests: int,
         tokens: float,
         *,
+        place: Place | None = None,
         token_correction: float = 0.0,
-        answered: int = 0,
         observation: Observation | None = None,
     ) -> Lease:
         """See LimitStore."""
@@ -58,7 +58,7 @@ class PostgresLimitStore:
         async def call(connection: AsyncConnection) -> Lease:
             cursor = connection.cursor(row_factory=class_row(Lease))
             await cursor.execute(
-                "select * from aboutness_ops.reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                "select * from aboutness_ops.reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [
                     self._name,
                     self._now(),
@@ -66,8 +66,9 @@ class PostgresLimitStore:
                     self._tokens_per_minute,
                     float(requests),
                     float(tokens),
+                    None if place is None else place.requests,
+                    None if place is None else place.tokens,
                     token_correction,
-                    float(answered),
                     document,
                 ],
             )
@@ -77,14 +78,14 @@ class PostgresLimitStore:
 
         return await self._operations.query(call)
 
-    async def rate_limited(self, *, age: float, wait: float | None) -> Pause:
+    async def rate_limited(self, *, age: float, requests: float, wait: float | None) -> Pause:
         """See LimitStore."""
 
         async def call(connection: AsyncConnection) -> Pause:
             cursor = connection.cursor(row_factory=class_row(Pause))
             await cursor.execute(
-                "select * from aboutness_ops.rate_limited(%s, %s, %s, %s, %s, %s)",
-                [self._name, self._now(), self._requests_per_minute, age, wait, self._waits],
+                "select * from aboutness_ops.rate_limited(%s, %s, %s, %s, %s, %s, %s)",
+                [self._name, self._now(), self._requests_per_minute, age, float(requests), wait, self._waits],
             )
             pause = await cursor.fetchone()
             assert pause is not None
