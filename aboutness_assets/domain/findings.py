@@ -19,7 +19,7 @@ class Finding:
 
     def __str__(self) -> str:
         """The finding as sentences."""
-        return f"{self.check}: {self.found}. {self.what_to_do}".strip()
+        return f"{self.check}: {self.found.removesuffix('.')}. {self.what_to_do}".strip()
 
 
 def failing(findings: Iterable[Finding]) -> list[Finding]:

@@ -64,6 +64,15 @@ async def test_a_database_as_agreed_passes_and_keeps_nothing(
         assert admin.execute("select from song_aboutness").fetchall() == []
 
 
+async def test_dates_may_be_written_in_any_format(make_service: MakeService, stand_in: StandIn) -> None:
+    service = make_service(songs=sample_songs(3))
+    runs = Backfills(service, stand_in)
+    [(database,)] = runs.look("select current_database()")
+    runs.arrange(f"alter database {database} set datestyle = 'SQL, DMY'")
+
+    assert failing(await found(service)) == []
+
+
 async def test_where_every_song_has_a_row_nothing_is_tried_and_that_is_said(
     make_service: MakeService,
 ) -> None:

@@ -169,11 +169,16 @@ class _Probe:
         return Row(song_id, Aboutness(given, confidence, given, confidence), vector, -vector)
 
     async def _seen(self, song_id: SongId) -> tuple[Any, ...] | None:
+        # As text: psycopg reads a date in the ISO format alone, and a database may have another one.
         statement = sql.SQL(
             "select emotions_text::text, moments_text::text, emotions_confidence::text,"
-            " moments_confidence::text, {size}(emotions_vector), {size}(moments_vector), created_at"
-            " from song_aboutness where {song}"
-        ).format(size=self._table.vector_size, song=self._table.among([song_id]))
+            " moments_confidence::text, {size}(emotions_vector), {size}(moments_vector), created_at::text,"
+            " created_at >= {rollout} from song_aboutness where {song}"
+        ).format(
+            size=self._table.vector_size,
+            rollout=sql.Literal(self._rollout_at),
+            song=self._table.among([song_id]),
+        )
         return await (await self._connection.execute(statement)).fetchone()
 
     async def _not_there(self, row: Row, written: int) -> _Refused:
@@ -205,7 +210,7 @@ class _Probe:
 
     def _judged(self, row: Row, seen: tuple[Any, ...]) -> _Refused | None:
         about, labels = row.aboutness, self._table.confidence_labels
-        *texts_and_confidences, emotions_size, moments_size, created_at = seen
+        *texts_and_confidences, emotions_size, moments_size, created_at, is_new = seen
         given = [
             about.emotions_text,
             about.moments_text,
@@ -222,7 +227,7 @@ class _Probe:
                 f"of {row.emotions_vector.size} numbers {emotions_size} and {moments_size} arrived",
                 "A trigger changes the vectors: let it leave them as they are.",
             )
-        if created_at is None or created_at < self._rollout_at:
+        if not is_new:
             rollout = f", before ABOUTNESS_ROLLOUT_AT ({self._rollout_at.isoformat()})"
             return _Refused(
                 f"created_at of a new row is {created_at or 'null'}{rollout if created_at else ''}",
