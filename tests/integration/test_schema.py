@@ -46,6 +46,22 @@ async def test_runs_that_start_at_once_create_the_schema_once(make_service: Make
     assert len(again) == 1
 
 
+async def test_a_limit_whose_name_holds_a_secret_is_forgotten(make_service: MakeService) -> None:
+    url = make_service().ops_url
+    await apply_only(url, 10)
+    names = [
+        "chat https://user:hunter2@gate.test/v1 m 0123456789ab",
+        "chat https://gate.test/v1?key=hunter2 m 0123456789ab",
+        "chat https://gate.test/v1 m 0123456789ab",
+    ]
+    async with await AsyncConnection.connect(url) as connection:
+        for name in names:
+            await connection.execute("select aboutness_ops.lock_limit(%s, null)", [name])
+
+    async with open_operations(url) as operations, operations.connection() as connection:
+        assert await fetch(connection, "select name from aboutness_ops.rate_limit") == [(names[2],)]
+
+
 async def test_a_schema_of_version_1_is_brought_up_to_date_and_keeps_what_it_holds(
     make_service: MakeService,
 ) -> None:
