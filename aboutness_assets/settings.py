@@ -1,6 +1,7 @@
 """Every setting of the project: its name, type, bounds, default and meaning (CONTRACT: Settings)."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -53,17 +54,20 @@ class Settings(BaseSettings):
         "gpt-6-luna",
         alias="ABOUTNESS_CHAT_MODEL",
         min_length=1,
+        max_length=200,
         description="The model that writes the texts.",
     )
     reasoning_effort: str = Field(
         "none",
         alias="ABOUTNESS_REASONING_EFFORT",
+        max_length=50,
         description="Reasoning effort of the chat model; empty: not sent.",
     )
     embedding_model: str = Field(
         "text-embedding-3-small",
         alias="ABOUTNESS_EMBEDDING_MODEL",
         min_length=1,
+        max_length=200,
         description="The model that embeds the texts; its dimension follows the table's columns.",
     )
     pack_size: int = Field(
@@ -118,18 +122,21 @@ class Settings(BaseSettings):
         0,
         alias="ABOUTNESS_REQUESTS_PER_MINUTE",
         ge=0,
+        le=10_000_000,
         description="The account's chat requests a minute; 0: learn them from the response headers.",
     )
     tokens_per_minute: int = Field(
         0,
         alias="ABOUTNESS_TOKENS_PER_MINUTE",
         ge=0,
+        le=100_000_000_000,
         description="The account's chat tokens a minute; 0: learn them from the response headers.",
     )
     max_usd: float | None = Field(
         None,
         alias="ABOUTNESS_MAX_USD",
         ge=0,
+        le=1_000_000,
         allow_inf_nan=False,
         description="Hard cap, in dollars, on what the budget may spend over all runs; empty: none.",
     )
@@ -148,11 +155,13 @@ class Settings(BaseSettings):
     chat_price: str | None = Field(
         None,
         alias="ABOUTNESS_CHAT_PRICE",
+        max_length=200,
         description="Dollars per million tokens, input,cached,output; wins over the price list.",
     )
     embedding_price: str | None = Field(
         None,
         alias="ABOUTNESS_EMBEDDING_PRICE",
+        max_length=200,
         description="Dollars per million tokens; wins over the price list.",
     )
 
@@ -241,7 +250,8 @@ def partitions_per_run() -> int:
 def load_settings(**overrides: Any) -> Settings:
     """The settings in force; overrides go by field name, and one that is None counts as not given.
 
-    Raises SettingsError, one sentence a wrong setting, never with the value of it.
+    Raises SettingsError, one sentence a wrong setting, never with the value of it: by field name where the
+    value was an override, else by variable.
     """
     given = {
         str(Settings.model_fields[name].alias): value
@@ -251,7 +261,10 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**given)
     except ValidationError as invalid:
-        raise SettingsError(" ".join(_sentence(error) for error in invalid.errors())) from None
+        names = {str(Settings.model_fields[name].alias): name for name in overrides}
+        overridden = {variable: names[variable] for variable in given}
+        sentences = [_sentence(error, overridden) for error in invalid.errors()]
+        raise SettingsError(" ".join(sentences)) from None
     if settings.rollout_at > datetime.now(UTC):
         raise SettingsError(
             f"ABOUTNESS_ROLLOUT_AT is {settings.rollout_at.isoformat()}, which is still to come: "
@@ -260,6 +273,6 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, field_names: Mapping[str, str]) -> str:
     variable = error["loc"][0] if error["loc"] else "A setting"
-    return f"{variable}: {error['msg']}."
+    return f"{field_names.get(variable, variable)}: {error['msg']}."

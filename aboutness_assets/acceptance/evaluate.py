@@ -25,7 +25,7 @@ from aboutness_assets.acceptance.verdicts import (
     old_style_verdict,
     ready_verdict,
 )
-from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
+from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline, Recorded
 from aboutness_assets.database.operations.verification import WHOLE_TABLE_KEY, WholeLook
 from aboutness_assets.database.service.old_style_rows import OldStyleRows
 from aboutness_assets.database.service.range_conditions import within
@@ -141,6 +141,7 @@ class _Looking:
     session: Session
     reader: RowReader
     baseline: OldStyleBaseline
+    recorded: Recorded
     old_style_rows: OldStyleRows
 
     async def at_everything(self) -> _Found:
@@ -170,9 +171,9 @@ class _Looking:
 
     async def compare(self, among: Collection[str] | None = None) -> OldStyleComparison:
         """Compare the recorded old-style rows: all, or where they are many those among these songs."""
-        if among is not None and (await self.baseline.recorded()).rows <= COMPARED_AFTER_A_RANGE:
+        if among is not None and self.recorded.rows <= COMPARED_AFTER_A_RANGE:
             among = None
-        return await compare_with_baseline(self.old_style_rows, self.baseline, among)
+        return await compare_with_baseline(self.old_style_rows, self.baseline, self.recorded, among)
 
 
 @asynccontextmanager
@@ -181,4 +182,4 @@ async def _open_looking(session: Session) -> AsyncIterator[_Looking]:
         baseline = OldStyleBaseline(own, session.table.table_id)
         recorded = await baseline.recorded()
         reader = await open_row_reader(connection, session.table, recorded.rollout_at)
-        yield _Looking(session, reader, baseline, OldStyleRows(connection, session.id_type))
+        yield _Looking(session, reader, baseline, recorded, OldStyleRows(connection, session.id_type))

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
+from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline, Recorded
 from aboutness_assets.database.service.old_style_rows import OldStyleRows
 
 COMPARED_AT_ONCE = 2_000
@@ -35,16 +35,16 @@ class OldStyleComparison:
 async def compare_with_baseline(
     rows: OldStyleRows,
     baseline: OldStyleBaseline,
+    recorded: Recorded,
     among: Collection[str] | None = None,
     compared_at_once: int = COMPARED_AT_ONCE,
 ) -> OldStyleComparison:
     """Compare the recorded old-style rows with the table, by primary key: the table's size does not matter.
 
-    among: compare those of these songs (ids as text) alone. Columns that were added since do not count. Which
-    rows were added, it does not tell.
+    recorded: what the baseline has on record. among: compare those of these songs (ids as text) alone.
+    Columns that were added since do not count. Which rows were added, it does not tell.
     """
     columns_now = await rows.columns()
-    recorded = await baseline.recorded()
     dropped = [name for name in recorded.columns if name not in columns_now]
     if dropped:
         return OldStyleComparison(recorded.rows, 0, problem=f"These columns are gone: {', '.join(dropped)}.")

@@ -13,6 +13,7 @@ from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.checks import FAIL_RUN_TAG
 from aboutness_assets.orchestration.event_log import EventLogWriter
+from aboutness_assets.orchestration.launchpad_types import OptionalText, SongIdText
 from aboutness_assets.orchestration.metadata import materialization_metadata
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, create_missing_partitions
 from aboutness_assets.orchestration.resources import SettingsResource
@@ -75,10 +76,10 @@ def aboutness_smoke() -> None:
 class ReplayConfig(dg.Config):
     """Which failed songs to try again: all of them, unless a field below is set."""
 
-    cause: str | None = Field(
+    cause: OptionalText = Field(
         default=None, description=f"Only songs that failed for this cause: {', '.join(get_args(Cause))}."
     )
-    song_ids: list[str] = Field(default_factory=list, description="Only these songs.")
+    song_ids: list[SongIdText] = Field(default_factory=list, description="Only these songs.")
 
 
 @dg.op
@@ -86,7 +87,7 @@ def replay_songs(context: dg.OpExecutionContext, config: ReplayConfig, settings:
     """Try failed songs again, including quarantined ones; the answers they failed on are read again first."""
     if config.cause is not None and config.cause not in get_args(Cause):
         raise dg.Failure(
-            f"There is no cause {config.cause!r}. Leave it empty or use one of these: "
+            "cause: there is no such cause. Leave it empty or use one of these: "
             f"{', '.join(get_args(Cause))}.",
             allow_retries=False,
         )

@@ -201,6 +201,21 @@ def test_a_key_in_the_errors_of_a_provider_is_not_repeated(
     assert "[secret]" in secretive.said[-1]
 
 
+def test_a_secret_in_the_configuration_of_a_run_is_neither_stored_nor_shown(secretive: Secretive) -> None:
+    url = secretive.project.environment["DATABASE_URL"]
+    for job, config, sentence in (
+        ("aboutness_smoke", {"chat_model": {"env": "OPENAI_API_KEY"}}, "not valid for expected type"),
+        ("aboutness_smoke", {"chat_model": API_KEY}, "looks like a key, a password or an address"),
+        ("aboutness_smoke", {"budget": url}, "looks like a key, a password or an address"),
+    ):
+        finished = secretive.execute(job, config={"resources": {"settings": {"config": config}}})
+        assert finished.exit_code != 0
+        assert sentence in finished.output
+        (secretive.project.home / "run_config.json").unlink()
+    with secretive.project.instance() as instance:
+        assert instance.get_runs() == []
+
+
 @pytest.mark.parametrize("key", ["sk-Zq7apikey\nZq7apikey"])
 def test_a_key_that_no_request_can_carry_is_refused_and_not_shown(secretive: Secretive, key: str) -> None:
     secretive.fails("aboutness_smoke", "OPENAI_API_KEY holds characters", OPENAI_API_KEY=key)

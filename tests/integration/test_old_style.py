@@ -49,7 +49,8 @@ async def compare(
     compared_at_once: int = COMPARED_AT_ONCE,
 ) -> OldStyleComparison:
     async with both_sides(service, id_type) as (rows, baseline):
-        return await compare_with_baseline(rows, baseline, among, compared_at_once)
+        recorded = await baseline.recorded()
+        return await compare_with_baseline(rows, baseline, recorded, among, compared_at_once)
 
 
 @asynccontextmanager

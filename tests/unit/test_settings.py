@@ -174,7 +174,7 @@ def test_every_wrong_setting_is_named_and_no_value_is_shown(monkeypatch: pytest.
     with pytest.raises(SettingsError) as refused:
         load_settings(request_timeout="sesame")
 
-    for name in ("ABOUTNESS_PACK_SIZE", "ABOUTNESS_MAX_USD", "ABOUTNESS_REQUEST_TIMEOUT"):
+    for name in ("ABOUTNESS_PACK_SIZE", "ABOUTNESS_MAX_USD", "request_timeout"):
         assert name in str(refused.value)
     assert "sesame" not in str(refused.value)
 
