@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from aboutness_assets.database.operations.verification import WHOLE_TABLE_KEY, KeptCoverage
+from aboutness_assets.database.operations.verification import WHOLE_TABLE_KEY
 from aboutness_assets.database.service import catalogue
 from aboutness_assets.domain.id_ranges import SongIdRange, covered_intervals, uncovered_intervals
 from aboutness_assets.pipeline.session import Session
@@ -31,35 +31,34 @@ async def count_whole_coverage(session: Session) -> Coverage:
 async def count_coverage_of_ranges(
     session: Session, partition_keys: Sequence[str], recount: Collection[str] | None
 ) -> Coverage:
-    """The sum over all partitions and what lies in none of them.
+    """The sum over all partitions, of which there is one at least, and what lies in none of them.
 
     recount: the ranges that are counted now (None: all); of the others those that never were.
     """
     verification = session.verification
     songs_query = hashlib.sha256(session.songs_query.encode()).hexdigest()
+    every_key = {WHOLE_TABLE_KEY, *partition_keys}
+    counts = await _count(session, partition_keys, every_key if recount is None else {*recount} & every_key)
+    await verification.keep_coverage(counts, songs_query)
     kept = await verification.kept_coverage(partition_keys, songs_query)
-    every_key = [WHOLE_TABLE_KEY, *partition_keys]
-    to_count = set(every_key) if recount is None else {*kept.missing, *(set(recount) & set(partition_keys))}
     if kept.missing or kept.superfluous:  # partitions came or went: what lies in none of them is not the same
-        to_count.add(WHOLE_TABLE_KEY)
-    if not to_count:
-        return _sum(kept)
-    counts = {key: await _count(session, partition_keys, key) for key in sorted(to_count)}
-    await verification.keep_coverage(counts, songs_query, kept.superfluous)
-    return _sum(await verification.kept_coverage(partition_keys, songs_query))
-
-
-async def _count(session: Session, partition_keys: Sequence[str], key: str) -> tuple[int, int]:
-    async with session.service_pool.connection() as connection:
-        if key != WHOLE_TABLE_KEY:
-            song_id_range = SongIdRange.from_key(key, session.id_type)
-            return await catalogue.range_counts(connection, session.songs_query, song_id_range)
-        if session.id_type == "integer":
-            gaps = uncovered_intervals(covered_intervals(partition_keys))
-            return await catalogue.counts_between(connection, session.songs_query, gaps)
-        # Text and uuid ids all lie in a range, unless there is none at all.
-        return (0, 0) if partition_keys else await catalogue.coverage(connection, session.songs_query)
-
-
-def _sum(kept: KeptCoverage) -> Coverage:
+        counts = await _count(session, partition_keys, {WHOLE_TABLE_KEY, *kept.missing})
+        await verification.keep_coverage(counts, songs_query, kept.superfluous)
+        kept = await verification.kept_coverage(partition_keys, songs_query)
     return Coverage(kept.songs, kept.with_row, kept.oldest)
+
+
+async def _count(
+    session: Session, partition_keys: Sequence[str], keys: Collection[str]
+) -> dict[str, tuple[int, int]]:
+    counts: dict[str, tuple[int, int]] = {}
+    async with session.service_pool.connection() as connection:
+        for key in sorted({*keys} - {WHOLE_TABLE_KEY}):
+            song_id_range = SongIdRange.from_key(key, session.id_type)
+            counts[key] = await catalogue.range_counts(connection, session.songs_query, song_id_range)
+        if WHOLE_TABLE_KEY in keys and session.id_type == "integer":
+            gaps = uncovered_intervals(covered_intervals(partition_keys))
+            counts[WHOLE_TABLE_KEY] = await catalogue.counts_between(connection, session.songs_query, gaps)
+        elif WHOLE_TABLE_KEY in keys:  # text and uuid ids all lie in a range
+            counts[WHOLE_TABLE_KEY] = 0, 0
+    return counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import urllib.error
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from aboutness_local.postgres import EmbeddedPostgres
 from tests.support.catalogue_of_songs import real_songs
-from tests.support.dagster_project import CHECKS, DagsterDev, DagsterProject, poll
+from tests.support.dagster_project import CHECKS, MODULE, DagsterDev, DagsterProject, poll
 from tests.support.service_database import drop_service, make_service
 from tests.support.stand_in import StandIn
 
@@ -95,6 +96,34 @@ def test_a_backfill_launched_as_the_ui_does_fills_every_range_and_runs_the_check
     assert [rows_between(dev.project, key) for key in BACKFILLED] == [20, 20, 20]
     assert dev.project.checks() == {**dict.fromkeys(CHECKS, True), "ready_to_enable": False}
     assert times_asked(stand_in) == {1: 60}
+
+
+def test_the_launchpad_refuses_secrets_and_variables_before_a_run_is_created(
+    dev: DagsterDev, stand_in: StandIn
+) -> None:
+    launch = """mutation ($params: ExecutionParams!) {
+      launchRun(executionParams: $params) {
+        __typename
+        ... on RunConfigValidationInvalid { errors { message } }
+        ... on PythonError { message stack causes { message stack } } } }"""
+    selector = {
+        "repositoryName": "__repository__",
+        "repositoryLocationName": MODULE,
+        "jobName": "aboutness_smoke",
+    }
+    for given in ("sk-proj-abcdefgh", "https://example.com/abcdefgh", {"env": "OPENAI_API_KEY"}):
+        config = {"resources": {"settings": {"config": {"chat_model": given}}}}
+        before = len(dev.runs({}))
+        try:
+            answer = str(dev.graphql(launch, params={"selector": selector, "runConfigData": config}))
+        except urllib.error.HTTPError as error:  # what Dagster answers where code of ours refuses
+            answer = error.read().decode()
+        sentence = "looks like a key, a password or an address"
+        assert (sentence if isinstance(given, str) else "RunConfigValidationInvalid") in answer
+        assert "abcdefgh" not in answer
+        assert dev.project.environment["OPENAI_API_KEY"] not in answer
+        assert len(dev.runs({})) == before
+    assert chat_requests(stand_in) == []
 
 
 def test_a_canceled_run_ends_as_canceled_and_keeps_what_was_paid_for(

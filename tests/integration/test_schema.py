@@ -81,6 +81,30 @@ async def test_a_schema_of_version_1_is_brought_up_to_date_and_keeps_what_it_hol
         ]
 
 
+async def test_of_several_records_of_the_old_style_rows_the_first_is_kept(make_service: MakeService) -> None:
+    url = make_service().ops_url
+    await apply_only(url, 6)
+    async with await AsyncConnection.connect(url) as connection:
+        for table in ("one", "another"):
+            for rollout_at, recorded_at in (("2026-03-01", "2026-05-01"), ("2026-04-01", "2026-04-02")):
+                await connection.execute(
+                    "insert into aboutness_ops.old_style_baseline values (%s, %s, '{song_id}', %s)",
+                    [table, rollout_at, recorded_at],
+                )
+                await connection.execute(
+                    "insert into aboutness_ops.old_style_row values (%s, %s, '7', %s)",
+                    [table, rollout_at, rollout_at.encode()],
+                )
+
+    async with open_operations(url) as operations, operations.connection() as connection:
+        kept = await fetch(
+            connection,
+            "select table_id, rollout_at::date::text, digest from aboutness_ops.old_style_baseline"
+            " join aboutness_ops.old_style_row using (table_id) order by table_id",
+        )
+    assert kept == [("another", "2026-04-01", b"2026-04-01"), ("one", "2026-04-01", b"2026-04-01")]
+
+
 async def test_what_is_known_about_a_limit_survives_the_migration_to_other_names(
     make_service: MakeService,
 ) -> None:
