@@ -23,9 +23,15 @@ def postgres_message(error: psycopg.Error) -> str:
 def database_errors_as_sentences(what_failed: str, what_to_do: str) -> Generator[None, None, None]:
     """Turn a psycopg error of the body, which may await, into "{what_failed}: {its message}. {what_to_do}".
 
-    Raises FatalError with the psycopg error as its cause.
+    A text that is not UTF-8, as a database in SQL_ASCII may hold it, is such an error too.
+    Raises FatalError with the error as its cause.
     """
     try:
         yield
     except psycopg.Error as error:
         raise FatalError(f"{what_failed}: {postgres_message(error)}. {what_to_do}") from error
+    except UnicodeDecodeError as error:
+        raise FatalError(
+            f"{what_failed}: it holds a text that is not valid UTF-8. Repair the title or artist, or let "
+            "ABOUTNESS_SONGS_QUERY convert it or leave such songs out."
+        ) from error

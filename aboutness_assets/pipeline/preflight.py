@@ -52,7 +52,15 @@ async def service_findings(
         return findings  # an INSERT would only say the same again
     if song_ids is None:
         async with pool.connection() as connection:
-            song_ids = await songs_to_try(connection, songs_query, table.id_type)
+            search = await songs_to_try(connection, songs_query, table.id_type)
+        if search.is_catalogue_empty:
+            what_to_do = "Check DATABASE_URL, its schema, and ABOUTNESS_SONGS_QUERY."
+            return [*findings, Finding("catalogue", "there is no song at all", "fail", what_to_do)]
+        if search.took_too_long:
+            found = "nothing was tried: the search for a song without a row took too long"
+            what_to_do = "Every run tries it with songs of its own ranges."
+            return [*findings, Finding("insert (rolled back)", found, "warn", what_to_do)]
+        song_ids = search.found
     async with pool.connection() as connection:
         return findings + await try_inserts(connection, table, song_ids, rollout_at)
 

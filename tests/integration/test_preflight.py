@@ -73,10 +73,19 @@ async def test_dates_may_be_written_in_any_format(make_service: MakeService, sta
     assert failing(await found(service)) == []
 
 
+async def test_an_empty_catalogue_fails(make_service: MakeService) -> None:
+    [failed] = failing(await found(make_service()))
+
+    assert str(failed).startswith("catalogue: there is no song at all. Check DATABASE_URL, its schema")
+
+
 async def test_where_every_song_has_a_row_nothing_is_tried_and_that_is_said(
     make_service: MakeService,
 ) -> None:
-    findings = await found(make_service())
+    service = make_service(songs=sample_songs(1))
+    arrange(service, "insert into song_aboutness (song_id, emotions_text, moments_text) values (1, 'a', 'b')")
+
+    findings = await found(service)
 
     assert findings[-1].outcome == "info"
     assert findings[-1].found.startswith("nothing was tried: ")

@@ -39,3 +39,11 @@ def test_other_errors_pass_as_they_are() -> None:
         database_errors_as_sentences("The ranges cannot be read", "Run it again."),
     ):
         raise FatalError("as it is")
+
+
+def test_a_text_that_is_not_utf8_is_a_sentence_too() -> None:
+    with (
+        pytest.raises(FatalError, match=r"^It failed: it holds a text that is not valid UTF-8\. Repair"),
+        database_errors_as_sentences("It failed", "Try again."),
+    ):
+        b"Gl\xfcck".decode()
