@@ -41,10 +41,43 @@ ANTHROPIC = Provider(
             Fills(),
         ),
         Case(
+            "reaches its rate limit (429 `rate_limit_error`)",
+            ERRORS,
+            (
+                Rule(
+                    first(1),
+                    anthropic_error(
+                        429,
+                        "rate_limit_error",
+                        "This request would exceed your organization's rate limit of 4,000 output tokens per "
+                        "minute.",
+                        retry_after="1",
+                    ),
+                ),
+            ),
+            Fills(more_requests=3, warns="4,000 output tokens per minute"),
+        ),
+        Case(
             "is overloaded now and then (529)",
             ERRORS,
             (Rule(first(2), anthropic_error(529, "overloaded_error", "Overloaded")),),
             Fills(more_requests=2),
+        ),
+        Case(
+            "has no credit left (400, not 402)",
+            ERRORS,
+            (
+                Rule(
+                    chat,
+                    anthropic_error(
+                        400,
+                        "invalid_request_error",
+                        "Your credit balance is too low to access the API. Please go to Plans & Billing to "
+                        "upgrade or purchase credits.",
+                    ),
+                ),
+            ),
+            Stops("Your credit balance is too low"),
         ),
         Case(
             "refuses the key (401)",

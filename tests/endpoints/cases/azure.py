@@ -13,6 +13,7 @@ from tests.endpoints.case import (
     changed,
     chat,
     error,
+    first,
     openai_error,
     texts_above,
     unless,
@@ -107,6 +108,27 @@ AZURE = Provider(
                 ),
             ),
             FailsAlone("content filter", ("content_filter",)),
+        ),
+        Case(
+            "reaches its token rate limit (429 with `retry-after`)",
+            "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota",
+            (
+                Rule(
+                    first(1),
+                    error(
+                        429,
+                        {
+                            "error": {
+                                "code": "429",
+                                "message": "Requests to the ChatCompletions_Create Operation have "
+                                "exceeded the token rate limit of your current pricing tier.",
+                            }
+                        },
+                        retry_after="1",
+                    ),
+                ),
+            ),
+            Fills(more_requests=3, warns="token rate limit of your current pricing tier"),
         ),
         Case(
             "does not know the deployment (404 `DeploymentNotFound`)",

@@ -6,6 +6,7 @@ from tests.endpoints.case import (
     Provider,
     Rule,
     error,
+    first,
     json_schema,
 )
 
@@ -31,6 +32,25 @@ CEREBRAS = Provider(
                 ),
             ),
             Fills(more_requests=8),
+        ),
+        Case(
+            "has a queue that is full (429 `queue_exceeded`)",
+            "https://inference-docs.cerebras.ai/support/error",
+            (
+                Rule(
+                    first(2),
+                    error(
+                        429,
+                        {
+                            "message": "We're experiencing high traffic right now! Please try again soon.",
+                            "type": "too_many_requests_error",
+                            "param": "queue",
+                            "code": "queue_exceeded",
+                        },
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="experiencing high traffic"),
         ),
     ),
 )

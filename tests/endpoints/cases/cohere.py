@@ -6,6 +6,7 @@ from tests.endpoints.case import (
     Provider,
     Rule,
     error,
+    first,
     texts_above,
 )
 
@@ -27,6 +28,20 @@ COHERE = Provider(
             ),
             Fills(more_requests=4),
             songs=52,
+        ),
+        Case(
+            "limits trial keys a minute (429)",
+            "https://docs.cohere.com/docs/rate-limits",
+            (
+                Rule(
+                    first(2),
+                    error(
+                        429,
+                        {"message": "You are using a Trial key, which is limited to 20 API calls / minute."},
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="20 API calls / minute"),
         ),
     ),
 )

@@ -11,6 +11,7 @@ from tests.endpoints.case import (
     Stops,
     always,
     changed,
+    chat,
     error,
     first,
     texts_above,
@@ -31,6 +32,40 @@ GEMINI = Provider(
     "Google Gemini",
     "https://generativelanguage.googleapis.com/v1beta/openai/",
     (
+        Case(
+            'grants this project nothing (429 "limit: 0")',
+            "https://github.com/continuedev/continue/issues/10062",
+            (
+                Rule(
+                    chat,
+                    google_error(
+                        429,
+                        "RESOURCE_EXHAUSTED",
+                        "Quota exceeded for metric: generate_content_free_tier_requests, limit: 0, "
+                        "model: gemini-pro\nPlease retry in 20.04s.",
+                        [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "20s"}],
+                    ),
+                ),
+            ),
+            Stops("limit: 0"),
+        ),
+        Case(
+            "reaches its limit a minute (429 with the time in its words)",
+            "https://github.com/ogkalu2/comic-translate/issues/403",
+            (
+                Rule(
+                    first(2),
+                    google_error(
+                        429,
+                        "RESOURCE_EXHAUSTED",
+                        "Quota exceeded for metric: generate_content_free_tier_requests, limit: 20, "
+                        "model: gemini-flash\nPlease retry in 0.05s.",
+                        [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.05s"}],
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="limit: 20"),
+        ),
         Case(
             "refuses the key (400, not 401)",
             "https://ai.google.dev/gemini-api/docs/troubleshooting",

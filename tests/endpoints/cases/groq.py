@@ -12,6 +12,7 @@ from tests.endpoints.case import (
     chat,
     embeddings,
     error,
+    first,
     json_schema,
     message_changed,
     openai_error,
@@ -19,12 +20,56 @@ from tests.endpoints.case import (
     unwelcome,
 )
 
+RATE_LIMITS = "https://console.groq.com/docs/rate-limits"
 ERRORS = "https://console.groq.com/docs/errors"
 
 GROQ = Provider(
     "Groq",
     "https://api.groq.com/openai/v1",
     (
+        Case(
+            "has no tokens left today (429 with `retry-after: 27072`)",
+            "https://github.com/continuedev/continue/issues/10920",
+            (
+                Rule(
+                    chat,
+                    openai_error(
+                        429,
+                        "Rate limit reached for model `llama-70b` in organization `org_x` service tier "
+                        "`on_demand` on tokens per day (TPD): Limit 100000, Used 99871, Requested 3619. "
+                        "Please try again in 7h31m12s.",
+                        "tokens",
+                        "rate_limit_exceeded",
+                        retry_after="27072",
+                    ),
+                ),
+            ),
+            Stops("tokens per day (TPD): Limit 100000"),
+        ),
+        Case(
+            "has no tokens left this minute (429 with `retry-after: 1`)",
+            RATE_LIMITS,
+            (
+                Rule(
+                    first(1),
+                    openai_error(
+                        429,
+                        "Rate limit reached for model `llama-8b` on tokens per minute (TPM): Limit 6000, "
+                        "Used 5034, Requested 1443. Please try again in 870ms.",
+                        "tokens",
+                        "rate_limit_exceeded",
+                        retry_after="1",
+                        x_ratelimit_limit_requests="14400",
+                        x_ratelimit_limit_tokens="6000",
+                        x_ratelimit_remaining_requests="14370",
+                        x_ratelimit_remaining_tokens="966",
+                        x_ratelimit_reset_requests="2m59.56s",
+                        x_ratelimit_reset_tokens="7.66s",
+                    ),
+                ),
+            ),
+            Fills(more_requests=3, warns="tokens per minute (TPM): Limit 6000"),
+        ),
         Case(
             "finds no valid JSON in the model's answer about one title (400 `json_validate_failed`)",
             "https://github.com/thepersonalaicompany/amurex-backend/issues/38",

@@ -1,13 +1,28 @@
 """Jina and Voyage: embeddings alone."""
 
+from typing import Any
+
 from tests.endpoints.case import (
     Case,
     Fills,
     Provider,
     Rule,
+    changed,
+    embeddings,
     error,
     texts_above,
 )
+
+
+def _floats_as_indexes(body: dict[str, Any]) -> None:
+    for item in body["data"]:
+        item["index"] = float(item["index"])
+
+
+def _null_indexes(body: dict[str, Any]) -> None:
+    for item in body["data"]:
+        item["index"] = None
+
 
 JINA = Provider(
     "Jina, Voyage",
@@ -23,6 +38,18 @@ JINA = Provider(
                 ),
             ),
             Fills(more_requests=7),
+        ),
+        Case(
+            "numbers its vectors with floats",
+            "https://api.jina.ai/redoc",
+            (Rule(embeddings, changed(_floats_as_indexes)),),
+            Fills(),
+        ),
+        Case(
+            "numbers its vectors with null",
+            "https://docs.voyageai.com/reference/embeddings-api",
+            (Rule(embeddings, changed(_null_indexes)),),
+            Fills(),
         ),
     ),
     notes="They have no chat: put a gateway before them and a provider that has one.",

@@ -3,11 +3,13 @@
 from tests.endpoints.case import (
     Case,
     FailsAlone,
+    Fills,
     Provider,
     Rule,
     Stops,
     always,
     error,
+    first,
     openai_error,
     unwelcome,
 )
@@ -31,6 +33,22 @@ LITELLM = Provider(
                 ),
             ),
             Stops("Budget has been exceeded"),
+        ),
+        Case(
+            "cools its only deployment down (429)",
+            "https://docs.litellm.ai/docs/routing",
+            (
+                Rule(
+                    first(2),
+                    openai_error(
+                        429,
+                        "No deployments available for selected model, Try again in 1 seconds.",
+                        "None",
+                        "429",
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="No deployments available"),
         ),
         Case(
             "passes a content filter on (400 `ContentPolicyViolationError`)",

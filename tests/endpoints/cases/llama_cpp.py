@@ -1,15 +1,28 @@
 """llama.cpp's server, on the user's own machine."""
 
+from typing import Any
+
 from tests.endpoints.case import (
     Case,
     Fills,
     Provider,
     Rule,
     Stops,
+    changed,
     embeddings,
     error,
     first,
+    texts_above,
 )
+
+
+def _indexes(index: Any) -> Any:
+    def change(body: dict[str, Any]) -> None:
+        for position, item in enumerate(body["data"]):
+            item["index"] = index(position)
+
+    return changed(change)
+
 
 LLAMA_CPP = Provider(
     "llama.cpp's server",
@@ -47,6 +60,32 @@ LLAMA_CPP = Provider(
                 ),
             ),
             Stops("Start the server with `--embeddings`"),
+        ),
+        Case(
+            "has a batch that is too small for many texts (500)",
+            "https://github.com/ggml-org/llama.cpp/discussions/",
+            (
+                Rule(
+                    texts_above(6),
+                    error(
+                        500,
+                        {
+                            "error": {
+                                "code": 500,
+                                "message": "input is too large to process. increase the physical batch size",
+                                "type": "server_error",
+                            }
+                        },
+                    ),
+                ),
+            ),
+            Fills(more_requests=24),
+        ),
+        Case(
+            "numbers every vector 0",
+            "https://github.com/abetlen/llama-cpp-python/pull/2206",
+            (Rule(embeddings, _indexes(lambda position: 0)),),
+            Fills(),
         ),
     ),
 )

@@ -18,6 +18,14 @@ from tests.endpoints.case import (
 from tests.support.scripted_endpoint import Answer
 
 
+def _indexes(index: Any) -> Any:
+    def change(body: dict[str, Any]) -> None:
+        for position, item in enumerate(body["data"]):
+            item["index"] = index(position)
+
+    return changed(change)
+
+
 def _as_floats(request: Request, body: dict[str, Any]) -> Answer:
     from aboutness_local.exchange import decoded
 
@@ -56,6 +64,12 @@ LM_STUDIO = Provider(
                 ),
             ),
             Stops("No models loaded"),
+        ),
+        Case(
+            "numbers its vectors in text",
+            "https://lmstudio.ai/docs/app/api/endpoints/openai",
+            (Rule(embeddings, _indexes(str)),),
+            Fills(),
         ),
     ),
 )

@@ -12,6 +12,7 @@ from tests.endpoints.case import (
     carries,
     chat,
     error,
+    first,
     message_changed,
     texts_above,
 )
@@ -81,6 +82,22 @@ MISTRAL = Provider(
             "https://docs.mistral.ai/capabilities/reasoning/",
             (Rule(chat, message_changed(_in_parts)),),
             Fills(),
+        ),
+        Case(
+            "has no capacity in this tier now (429)",
+            DOCUMENTATION,
+            (
+                Rule(
+                    first(2),
+                    mistral_error(
+                        429,
+                        "Service tier capacity exceeded for this model.",
+                        "service_tier_capacity_exceeded",
+                        3505,
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="Service tier capacity exceeded"),
         ),
         Case(
             "refuses the key (401 with a text `detail`)",

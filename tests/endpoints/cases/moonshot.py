@@ -3,10 +3,12 @@
 from tests.endpoints.case import (
     Case,
     FailsAlone,
+    Fills,
     Provider,
     Rule,
     Stops,
     chat,
+    first,
     openai_error,
     unwelcome,
 )
@@ -18,6 +20,21 @@ MOONSHOT = Provider(
     "Moonshot (Kimi)",
     "https://api.moonshot.ai/v1",
     (
+        Case(
+            "has no quota left (429 `exceeded_current_quota_error`)",
+            KIMI_ERRORS,
+            (
+                Rule(
+                    chat,
+                    openai_error(
+                        429,
+                        "Your account org-x is suspended, please check your plan and billing details",
+                        "exceeded_current_quota_error",
+                    ),
+                ),
+            ),
+            Stops("is suspended, please check your plan"),
+        ),
         Case(
             "has no quota left (403 `exceeded_current_quota_error`)",
             "https://github.com/MoonshotAI/Kimi-K2/issues/5",
@@ -32,6 +49,37 @@ MOONSHOT = Provider(
                 ),
             ),
             Stops("organization exceeded current quota"),
+        ),
+        Case(
+            "is overloaded now and then (429 `engine_overloaded_error`)",
+            KIMI_ERRORS,
+            (
+                Rule(
+                    first(2),
+                    openai_error(
+                        429,
+                        "The engine is currently overloaded, please try again later",
+                        "engine_overloaded_error",
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="The engine is currently overloaded"),
+        ),
+        Case(
+            "takes one request at a time (429 `rate_limit_reached_error`)",
+            KIMI_ERRORS,
+            (
+                Rule(
+                    first(2),
+                    openai_error(
+                        429,
+                        "Your account org-x request reached max organization concurrency: 1, please try "
+                        "again after 1 seconds",
+                        "rate_limit_reached_error",
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="max organization concurrency: 1"),
         ),
         Case(
             "refuses one title (400 `content_filter`)",

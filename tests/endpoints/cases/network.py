@@ -7,6 +7,7 @@ from tests.endpoints.case import (
     FailsAlone,
     Fills,
     Provider,
+    Request,
     Rule,
     Stops,
     always,
@@ -24,10 +25,26 @@ _UNWELCOME_TEXT = next(
 )
 
 
+def _text_of_unwelcome(request: Request) -> bool:
+    return _UNWELCOME_TEXT in request.texts
+
+
 NETWORK = Provider(
     "Firewalls, proxies, Cloudflare",
     "",
     (
+        Case(
+            "a firewall blocks the requests about one title (403 with a page of HTML)",
+            "https://developers.cloudflare.com/waf/managed-rules/",
+            (Rule(unwelcome, html(403, "Attention Required!", "<p>You have been blocked.</p>")),),
+            FailsAlone("403"),
+        ),
+        Case(
+            "a firewall blocks the vectors of one text (403 with a page of HTML)",
+            "https://developers.cloudflare.com/waf/managed-rules/",
+            (Rule(_text_of_unwelcome, html(403, "Request blocked", "Your support ID is 1234.")),),
+            FailsAlone("", ("embedding",)),
+        ),
         Case(
             "a firewall blocks every request (403 with a page of HTML)",
             "https://developers.cloudflare.com/cloudflare-challenges/",

@@ -67,6 +67,27 @@ OPENAI = Provider(
             Stops("Billing hard limit has been reached"),
         ),
         Case(
+            "reaches its rate limit (429 with `retry-after-ms`)",
+            "https://platform.openai.com/docs/guides/rate-limits",
+            (
+                Rule(
+                    first(2),
+                    openai_error(
+                        429,
+                        "Rate limit reached for gpt-6-luna in organization org-x on requests per min (RPM): "
+                        "Limit 3, Used 3, Requested 1. Please try again in 20ms.",
+                        "requests",
+                        "rate_limit_exceeded",
+                        retry_after_ms="20",
+                        x_ratelimit_limit_requests="500",
+                        x_ratelimit_remaining_requests="0",
+                        x_ratelimit_reset_requests="20ms",
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="Limit 3, Used 3"),
+        ),
+        Case(
             "does not know the model (404 `model_not_found`)",
             ERROR_CODES,
             (

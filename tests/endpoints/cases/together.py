@@ -2,10 +2,12 @@
 
 from tests.endpoints.case import (
     Case,
+    Fills,
     Provider,
     Rule,
     Stops,
     chat,
+    first,
     openai_error,
 )
 
@@ -18,6 +20,21 @@ TOGETHER = Provider(
             "https://docs.together.ai/docs/error-codes",
             (Rule(chat, openai_error(402, "Credit limit exceeded, please add credits.", "credit_limit")),),
             Stops("Credit limit exceeded", requests=8),
+        ),
+        Case(
+            "reaches its rate limit (429)",
+            "https://docs.together.ai/docs/rate-limits",
+            (
+                Rule(
+                    first(2),
+                    openai_error(
+                        429,
+                        "You have reached the rate limit of this model: 1 queries per second.",
+                        "rate_limit",
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="1 queries per second"),
         ),
     ),
 )

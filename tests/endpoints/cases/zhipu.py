@@ -6,8 +6,11 @@ from tests.endpoints.case import (
     Fills,
     Provider,
     Rule,
+    Stops,
     changed,
+    chat,
     error,
+    first,
     texts_above,
     unwelcome,
 )
@@ -19,6 +22,50 @@ ZHIPU = Provider(
     "Zhipu (GLM, Z.ai)",
     "https://open.bigmodel.cn/api/paas/v4/",
     (
+        Case(
+            "has no balance left (429 with code 1113)",
+            "https://github.com/continuedev/continue/issues/10297",
+            (
+                Rule(
+                    chat,
+                    error(429, {"error": {"code": "1113", "message": "余额不足或无可用资源包,请充值。"}}),
+                ),
+            ),
+            Stops("余额不足"),
+        ),
+        Case(
+            "has no balance left, in English",
+            "https://github.com/zai-org/GLM-5/issues/148",
+            (
+                Rule(
+                    chat,
+                    error(
+                        429,
+                        {
+                            "error": {
+                                "code": "1113",
+                                "message": "Insufficient balance or no resource package. Please recharge.",
+                            }
+                        },
+                    ),
+                ),
+            ),
+            Stops("Insufficient balance or no resource package"),
+        ),
+        Case(
+            "is asked too much at once (429 with code 1302)",
+            ZHIPU_ERRORS,
+            (
+                Rule(
+                    first(2),
+                    error(
+                        429,
+                        {"error": {"code": "1302", "message": "您当前使用该API的并发数过高，请降低并发"}},
+                    ),
+                ),
+            ),
+            Fills(more_requests=2, warns="并发数过高"),
+        ),
         Case(
             "refuses one title (400 with code 1301)",
             ZHIPU_ERRORS,
