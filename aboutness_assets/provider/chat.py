@@ -1,6 +1,7 @@
 """Chat requests: the body that is sent, and the answer that comes of it."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 from aboutness_assets.domain.chat import ChatAnswer
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.provider.attempts import Attempts
-from aboutness_assets.provider.capabilities import LENGTH_LIMITS, Capabilities
+from aboutness_assets.provider.capabilities import Capabilities
+from aboutness_assets.provider.chat_form import LENGTH_LIMITS, chat_body, sends_effort
+from aboutness_assets.provider.form import Form, FormRefused
 from aboutness_assets.provider.refusals import BadRequest
 from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.wire import read_chat_body
@@ -27,15 +30,22 @@ REASONING_TOKENS = 8_192
 
 LONGEST_LIMIT_FACTOR = 16
 
+_SERVICE_TIER = re.compile(r"service[_ ]?tier|\bflex\b", re.IGNORECASE)
+
 
 class ChatClient:
     """Asks one chat model.
 
-    Answers that are cut by their limit double the limit of those to come, up to LONGEST_LIMIT_FACTOR times.
+    capabilities: of ``chat_parts``. Answers that are cut by their limit double the limit of those to come, up
+    to LONGEST_LIMIT_FACTOR times.
     """
 
     def __init__(
-        self, sender: Sender, capabilities: Capabilities, options: ChatOptions, log: logging.Logger
+        self,
+        sender: Sender,
+        capabilities: Capabilities,
+        options: ChatOptions,
+        log: logging.Logger,
     ) -> None:
         self._sender = sender
         self._capabilities = capabilities
@@ -63,45 +73,60 @@ class ChatClient:
     ) -> ChatAnswer:
         """The answer to a chat request; ``attempts`` gets its raw body.
 
-        estimated_tokens: (prompt, completion). An endpoint that refuses response_format is asked for a
-        json_object from then on, one that refuses reasoning_effort or a limit of its answer's length is no
-        longer sent it.
+        messages: a system message, then a user message. estimated_tokens: (prompt, completion). What the
+        endpoint refuses of response_format, reasoning_effort, the limit and the system message is not sent.
         Raises RequestRefused (ContentFiltered), ProviderUnavailable, FatalError.
         """
-        wanted: dict[str, Any] = {
-            "model": self.model,
-            "messages": messages,
-            "response_format": response_format,
-        }
         prompt, completion = estimated_tokens
-        if self._options.reasoning_effort:
-            wanted["reasoning_effort"] = self._options.reasoning_effort
-        if self._options.service_tier:
-            wanted["service_tier"] = self._options.service_tier
-        while True:
+
+        def in_form(form: Form) -> tuple[dict[str, Any], tuple[int, int], int]:
+            """The body, its tokens as the provider may count them, and the factor of its limit."""
             factor = self._limit_factor
-            body = self._capabilities.adapt(wanted)
-            thoughts = 0 if body.get("reasoning_effort") == "none" else REASONING_TOKENS
+            effort = self._options.reasoning_effort
+            thoughts = 0 if effort == "none" and sends_effort(form) else REASONING_TOKENS
             limit = factor * (max_completion_tokens + thoughts)
-            body = self._capabilities.adapt({**wanted, LENGTH_LIMITS[0]: limit})
+            body = chat_body(form, self.model, messages, response_format, effort, limit)
+            if self._options.service_tier:
+                body["service_tier"] = self._options.service_tier
             # Providers that do not count answers count the larger of the prompt and the limit.
             is_limited = any(name in body for name in LENGTH_LIMITS)
-            counted = max(prompt, limit) if is_limited else prompt
+            return body, (max(prompt, limit) if is_limited else prompt, completion), factor
+
+        async def send(
+            form: Form, attempts: Attempts, *, may_refuse_form: bool, after: FormRefused | None
+        ) -> ChatAnswer:
+            body, tokens, factor = in_form(form)
             try:
-                answer = await self._sender.send(body, (counted, completion), read_chat_body, attempts)
+                answer = await self._sender.send(
+                    body, tokens, read_chat_body, attempts, may_refuse_form=may_refuse_form, after=after
+                )
+            except FormRefused as refusal:
+                self._raise_if_about_tier(refusal.text, refusal)
+                raise
             except BadRequest as refusal:
-                if self._capabilities.refuses_tier(refusal.provider_text, body):
-                    raise FatalError(
-                        f"The endpoint or the model {self.model!r} does not offer the tier "
-                        f"{self._options.service_tier!r}. {refusal} Set ABOUTNESS_TIER=standard and run it "
-                        "again."
-                    ) from refusal
-                if not self._capabilities.disable_unsupported_parameter(refusal.provider_text, body):
-                    raise
-            else:
-                if answer.finish_reason == "length":
-                    self._lengthen(factor)
-                return answer
+                self._raise_if_about_tier(refusal.provider_text, refusal)
+                raise
+            if answer.finish_reason == "length":
+                self._lengthen(factor)
+            return answer
+
+        async def send_harmless(form: Form, attempts: Attempts) -> bool:
+            body, tokens, _ = in_form(form)
+            return await self._sender.send_harmless(body, tokens, read_chat_body, attempts) is not None
+
+        return await self._capabilities.ask(send, attempts, send_harmless)
+
+    def _raise_if_about_tier(self, text: str, refusal: Exception) -> None:
+        """Raise FatalError where the words are about the tier that was asked for.
+
+        It is never left out: without it a request would cost double.
+        """
+        tier = self._options.service_tier
+        if tier and _SERVICE_TIER.search(text):
+            raise FatalError(
+                f"The endpoint or the model {self.model!r} does not offer the tier {tier!r}. {refusal} "
+                "Set ABOUTNESS_TIER=standard and run it again."
+            ) from refusal
 
     def _lengthen(self, factor: int) -> None:
         """Allow longer answers than those that were asked for with this factor."""

@@ -48,6 +48,15 @@ _ABOUT_A_MINUTE = re.compile(
 # One request that asks for more than the limit of a whole minute.
 _REQUEST_TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
 
+_MODERATION = re.compile(
+    r"moderat|inappropriate|unsafe|safety|high risk|sensitive|flagged|prohibited|blocked", re.IGNORECASE
+)
+_UNKNOWN_MODEL = re.compile(
+    r"model\b.{0,80}\b(not found|not exist|unknown|no such)|unknown model", re.IGNORECASE
+)
+# Of 4xx, these are not about a request's form, but about the key, the account, the time or the size.
+_NOT_ABOUT_FORM = {401, 402, 407, 408, 409, 413, 425, 429}
+
 _ABOUT_THE_REQUEST = {400, 413, 414, 422, 429, 431}
 """Statuses that speak of what a request holds; any other one may speak of the key, the model or the place."""
 
@@ -67,6 +76,17 @@ class BadRequest(RequestRefused):
         self.provider_text = provider_text
         self.status = status
         self.if_global = if_global
+
+
+def is_about_form(status: int, meaning: Exception) -> bool:
+    """Whether a refusal may be about the form of a request, whatever it says: which optional parts it has."""
+    return 400 <= status < 500 and status not in _NOT_ABOUT_FORM and not isinstance(meaning, FatalError)
+
+
+def names_cause(status: int, error: ProviderError) -> bool:
+    """Whether a refusal says that something other than the request's form is the matter."""
+    words = _MODERATION.search(error.text) or _UNKNOWN_MODEL.search(error.text)
+    return status == 403 or error.is_content_filter or words is not None
 
 
 def may_be_billed(reply: Reply, error: ProviderError | None) -> bool:

@@ -18,10 +18,18 @@ from aboutness_assets.limits.headers import rate_limit_wait, retry_after
 from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Reservation, Throttle
 from aboutness_assets.provider.attempts import Attempts, Loss
+from aboutness_assets.provider.form import FormRefused
 from aboutness_assets.provider.harmless import Harmless
 from aboutness_assets.provider.provider_error import ProviderError
 from aboutness_assets.provider.reading import Failure, read_reply
-from aboutness_assets.provider.refusals import BadRequest, may_be_billed, meaning_of, waiting_helps
+from aboutness_assets.provider.refusals import (
+    BadRequest,
+    is_about_form,
+    may_be_billed,
+    meaning_of,
+    names_cause,
+    waiting_helps,
+)
 from aboutness_assets.provider.services import Service
 from aboutness_assets.provider.transport import Reply, Transport
 from aboutness_assets.provider.wire import read_usage
@@ -128,23 +136,47 @@ class Sender:
         estimated_tokens: tuple[int, int],
         read: Callable[[bytes], T],
         attempts: Attempts,
+        *,
+        may_refuse_form: bool = False,
+        after: FormRefused | None = None,
     ) -> T:
         """The answer to a request, sent as often as it takes; ``attempts`` hears of each sending.
 
         estimated_tokens: (prompt, completion). read: makes an answer of a body, or raises UnparsableAnswer.
+        may_refuse_form: raise FormRefused where a refusal may be about the request's form. after: what the
+        same request met in another form just now.
         Raises RequestRefused (ContentFiltered), ProviderUnavailable, FatalError.
         """
         refusals = 0
         while True:
             try:
                 async with self._throttle.slot():
-                    return await self._send_in_slot(body, estimated_tokens, read, attempts)
+                    return await self._send_in_slot(
+                        body, estimated_tokens, read, attempts, may_refuse_form=may_refuse_form, after=after
+                    )
             except _NoCapacity as no_capacity:
                 trouble, headers = str(no_capacity), no_capacity.headers
             # Neither a rate limit nor an outage: others go on, in this request's slot too.
             self.tier_refusals += 1
             refusals += 1
             await self._back_off(refusals, self._retries.flex_attempts, trouble, headers)
+
+    async def send_harmless(
+        self,
+        body: Mapping[str, Any],
+        estimated_tokens: tuple[int, int],
+        read: Callable[[bytes], T],
+        attempts: Attempts,
+    ) -> T | None:
+        """The answer to a harmless request of the form of ``body``; None where there is no such request.
+
+        Its answer is booked and kept nowhere. Raises FormRefused, ProviderUnavailable, FatalError.
+        """
+        if self._harmless is None:
+            return None
+        return await self.send(
+            self._harmless(body), estimated_tokens, read, _Trial(attempts), may_refuse_form=True
+        )
 
     @property
     def waits_for(self) -> str | None:
@@ -177,9 +209,14 @@ class Sender:
         attempts: Attempts,
         *,
         is_trial: bool = False,
+        may_refuse_form: bool = False,
+        after: FormRefused | None = None,
     ) -> T:
         """See send. Raises _NoCapacity too. is_trial: of a harmless request, after which none is tried."""
         failures = 0
+        if after is not None and after.server_errors:
+            failures = after.server_errors
+            await self._back_off(failures, self._retries.attempts, after.trouble, {})
         document = orjson.dumps(body)
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         while True:
@@ -210,9 +247,14 @@ class Sender:
             if outcome.trouble is not None or error is None:
                 failures += 1
                 trouble = outcome.trouble or f"HTTP {reply.status}"
+                if may_refuse_form and error is not None and outcome.status in (500, 501):
+                    unavailable = ProviderUnavailable(f"The provider fails at this request ({trouble}).")
+                    raise FormRefused(unavailable, error.text, server_errors=failures, trouble=trouble)
                 await self._back_off(failures, self._retries.attempts, trouble, reply.headers)
                 continue
             meaning = meaning_of(outcome.status, error, self.service, self._transport.host)
+            if may_refuse_form and is_about_form(outcome.status, meaning):
+                raise FormRefused(meaning, error.text, names_cause=names_cause(outcome.status, error))
             if (
                 isinstance(meaning, BadRequest)
                 and meaning.if_global is not None

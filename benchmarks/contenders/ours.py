@@ -39,8 +39,9 @@ from aboutness_assets.money.tariff import Tariff
 from aboutness_assets.provider.attempts import Loss
 from aboutness_assets.provider.capabilities import Capabilities
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
+from aboutness_assets.provider.chat_form import chat_parts
 from aboutness_assets.provider.embedder import Embedder
-from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.embeddings import EMBEDDING_PARTS, EmbeddingClient
 from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.services import Service, chat_service, embedding_service
 from aboutness_assets.provider.transport import Endpoint, Transport
@@ -98,7 +99,14 @@ async def _run(job: Job, songs: list[Song], meter: Meter) -> None:
     ):
         sender = partial(_sender, transport, operations)
         chat = ChatClient(
-            sender(chat_service(job.chat_model), CHAT_AT_ONCE), Capabilities(LOG), ChatOptions("none"), LOG
+            sender(chat_service(job.chat_model), CHAT_AT_ONCE),
+            Capabilities(
+                chat_parts("none"),
+                PostgresCapabilityStore(operations, "chat", job.base_url, job.chat_model),
+                LOG,
+            ),
+            ChatOptions("none"),
+            LOG,
         )
         attempts: dict[Pack, Attempt] = {}
         with meter.stage("chat"):
@@ -109,8 +117,11 @@ async def _run(job: Job, songs: list[Song], meter: Meter) -> None:
             await _keep_journal(job, operations, attempts)
         async with pool.connection() as connection:
             table = await read_table(connection)
-        embedding = EmbeddingClient(sender(embedding_service(job.embedding_model), EMBEDDINGS_AT_ONCE))
         store = PostgresCapabilityStore(operations, "embedding", job.base_url, job.embedding_model)
+        embedding = EmbeddingClient(
+            sender(embedding_service(job.embedding_model), EMBEDDINGS_AT_ONCE),
+            Capabilities(EMBEDDING_PARTS, store, LOG),
+        )
         embedder = Embedder(embedding, table.dimension, store, LOG)
         await embedder.check(Attempt())
         with meter.stage("embedding"):

@@ -11,11 +11,14 @@ def _now() -> datetime:
 
 
 class MemoryCapabilityStore:
-    """See CapabilityStore. Clients that share one are processes that share our own Postgres."""
+    """See CapabilityStore. Clients that share one are processes that share our own Postgres.
 
-    def __init__(self, clock: Callable[[], datetime] = _now) -> None:
+    facts: what is known from the start.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = _now, facts: Mapping[str, Any] | None = None) -> None:
         self._clock = clock
-        self._facts: dict[str, tuple[str, datetime]] = {}
+        self._facts = {name: (json.dumps(value), clock()) for name, value in (facts or {}).items()}
 
     async def recall(self) -> Mapping[str, Any]:
         """See CapabilityStore."""

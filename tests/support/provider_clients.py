@@ -11,11 +11,13 @@ from aboutness_assets.domain.chat import ChatAnswer, Usage
 from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.provider.attempts import Attempts, Loss
-from aboutness_assets.provider.capabilities import Capabilities
+from aboutness_assets.provider.capabilities import PATIENCE_SECONDS, Capabilities
 from aboutness_assets.provider.capability_store import CapabilityStore
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
+from aboutness_assets.provider.chat_form import chat_parts
 from aboutness_assets.provider.embedder import Embedder
-from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.embeddings import EMBEDDING_PARTS, EmbeddingClient
+from aboutness_assets.provider.form import Part
 from aboutness_assets.provider.harmless import harmless_chat, harmless_embedding
 from aboutness_assets.provider.sender import Retries, Sender
 from aboutness_assets.provider.services import chat_service, embedding_service
@@ -34,6 +36,8 @@ MAX_COMPLETION_TOKENS = 700
 
 QUICK_RETRIES = Retries(backoff_seconds=0.001)
 """As many attempts as users get, without their waits."""
+
+DEFAULT_OPTIONS = ChatOptions("none")
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,11 @@ class Clients:
         return Embedder(self.embedding_client, dimension, store, logging.getLogger("test"), **limits)
 
 
+def takes_all(parts: Sequence[Part]) -> MemoryCapabilityStore:
+    """A store that knows of an endpoint that takes every part as wanted."""
+    return MemoryCapabilityStore(facts={part.name: part.levels[0].name for part in parts})
+
+
 def memory_throttle(
     *, requests_per_minute: float = 600_000, waits: tuple[float, ...] = (0.01, 0.02), **arguments: Any
 ) -> Throttle:
@@ -148,18 +157,23 @@ async def open_clients(
     *,
     api_key: str | None = KEY,
     timeout_seconds: float = 60,
-    options: ChatOptions | None = None,
+    options: ChatOptions = DEFAULT_OPTIONS,
     chat_throttle: Throttle | None = None,
     embedding_throttle: Throttle | None = None,
     retries: Retries = QUICK_RETRIES,
     harmless: bool = False,
     give_up_seconds: float = math.inf,
+    chat_store: CapabilityStore | None = None,
+    embedding_store: CapabilityStore | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> AsyncIterator[Clients]:
     """Clients of the models gpt-test and embed-test at an endpoint; what they log is in the log "test".
 
-    harmless: whether they try a harmless request where a refusal may be about all.
+    harmless: whether they try a harmless request where a refusal may be about all. Without stores both are
+    known to take every part of a request, so that a refusal is about its content.
     """
     log = logging.getLogger("test")
+    parts = chat_parts(options.reasoning_effort)
     async with Transport(Endpoint(api_key, base_url, timeout_seconds)) as transport:
         patience = Patience(give_up_seconds)
         chat = Sender(
@@ -181,8 +195,16 @@ async def open_clients(
             patience=patience,
         )
         yield Clients(
-            ChatClient(chat, Capabilities(log), options or ChatOptions("none"), log),
-            EmbeddingClient(embedding),
+            ChatClient(
+                chat,
+                Capabilities(parts, chat_store or takes_all(parts), log, patience_seconds=patience_seconds),
+                options,
+                log,
+            ),
+            EmbeddingClient(
+                embedding,
+                Capabilities(EMBEDDING_PARTS, embedding_store or takes_all(EMBEDDING_PARTS), log),
+            ),
             RecordedAttempts(),
             chat,
         )

@@ -50,8 +50,9 @@ from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
 from aboutness_assets.provider.capabilities import Capabilities
 from aboutness_assets.provider.capability_store import endpoint_name
 from aboutness_assets.provider.chat import ChatClient, ChatOptions
+from aboutness_assets.provider.chat_form import chat_parts
 from aboutness_assets.provider.embedder import Embedder
-from aboutness_assets.provider.embeddings import EmbeddingClient
+from aboutness_assets.provider.embeddings import EMBEDDING_PARTS, EmbeddingClient
 from aboutness_assets.provider.harmless import harmless_chat, harmless_embedding
 from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.services import Service, chat_service, embedding_service
@@ -132,6 +133,12 @@ class Session:
         transport = open_transport(settings)
         services = (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
         throttles = [self._throttle(service, transport) for service in services]
+        stores = [
+            PostgresCapabilityStore(
+                self.operations, service.kind, endpoint_name(transport.base_url), service.model
+            )
+            for service in services
+        ]
         patience = Patience(60 * settings.give_up_after)
         chat, embedding = (
             Sender(service, transport, throttle, log, tuning.retries, harmless=harmless, patience=patience)
@@ -152,19 +159,14 @@ class Session:
             Provider(
                 ChatClient(
                     chat,
-                    Capabilities(log),
+                    Capabilities(chat_parts(settings.reasoning_effort), stores[0], log),
                     ChatOptions(settings.reasoning_effort, service_tier_of(settings, transport.base_url)),
                     log,
                 ),
                 Embedder(
-                    EmbeddingClient(embedding),
+                    EmbeddingClient(embedding, Capabilities(EMBEDDING_PARTS, stores[1], log)),
                     self.table.dimension,
-                    PostgresCapabilityStore(
-                        self.operations,
-                        embedding.service.kind,
-                        endpoint_name(transport.base_url),
-                        embedding.service.model,
-                    ),
+                    stores[1],
                     log,
                 ),
             ),
