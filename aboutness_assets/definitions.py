@@ -9,6 +9,7 @@ from aboutness_assets.orchestration.checks import acceptance_checks
 from aboutness_assets.orchestration.jobs import (
     aboutness_checks,
     aboutness_smoke,
+    forget_capabilities,
     replay_failed_songs,
     song_aboutness_backfill,
     sync_song_id_ranges,
@@ -30,6 +31,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
             aboutness_smoke,
             aboutness_checks,
             replay_failed_songs,
+            forget_capabilities,
         ],
         sensors=[song_id_ranges_in_step],
         resources={"settings": SettingsResource(), **resources},

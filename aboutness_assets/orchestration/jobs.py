@@ -1,4 +1,4 @@
-"""The jobs: create partitions, fill them, try it on a few songs, replay failed songs, run the checks."""
+"""The jobs: create partitions, fill them, try it on a few songs, replay failed songs, check, forget."""
 
 import os
 from typing import get_args
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from aboutness_assets.acceptance.evaluate import evaluate_smoke_run
 from aboutness_assets.acceptance.smoke import SmokeLine, acceptance_table
+from aboutness_assets.database.operations.capability_store import forget_capabilities as forget_all
 from aboutness_assets.domain.songs import Cause
 from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
@@ -19,7 +20,7 @@ from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, create_mis
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import fill_first_songs, replay_failed
-from aboutness_assets.pipeline.session import open_session
+from aboutness_assets.pipeline.session import open_own_database, open_session
 
 
 @dg.op
@@ -110,6 +111,24 @@ def replay_songs(context: dg.OpExecutionContext, config: ReplayConfig, settings:
 def replay_failed_songs() -> None:
     """Try failed songs again: all of them, those of one cause, or chosen ones (see the op's config)."""
     replay_songs()
+
+
+@dg.op
+def forget_what_endpoints_take(context: dg.OpExecutionContext, settings: SettingsResource) -> None:
+    """Forget what was found out about every endpoint and model, so that later runs find it out again."""
+
+    async def forget() -> int:
+        async with open_own_database(settings.load()) as operations:
+            return await forget_all(operations)
+
+    forgotten = run_until_interrupted(forget(), context.log)
+    context.log.info("%d facts about endpoints forgotten.", forgotten)
+
+
+@dg.job
+def forget_capabilities() -> None:
+    """Forget what endpoints were found to refuse; run it after an endpoint or its model has changed."""
+    forget_what_endpoints_take()
 
 
 song_aboutness_backfill = dg.define_asset_job(
