@@ -15,7 +15,7 @@ import pytest
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.generation.packs import Pack
 from aboutness_assets.generation.prompt import chat_messages, max_completion_tokens, response_format
-from aboutness_assets.provider.capabilities import JSON_OBJECT_FORMAT
+from aboutness_assets.provider.chat_form import JSON_OBJECT_FORMAT
 from aboutness_local.exchange import decoded
 from tests.support.openai_shapes import errors_of, needs_shapes
 from tests.support.stand_in import StandIn
