@@ -74,6 +74,10 @@ benchmark: setup ## Run benchmarks and write benchmarks/results: make benchmark 
 reliability: setup ## Run the faults and kills and write docs/reliability.md
 	tools/reliability $(ARGS)
 
+.PHONY: databases
+databases: setup ## Try every case of a database and write docs/databases.md
+	tools/databases $(ARGS)
+
 .PHONY: costs
 costs: setup ## Run the money faults and a trial backfill of 10,000 songs and write docs/costs.md
 	tools/costs $(ARGS)

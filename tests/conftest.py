@@ -39,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="append what was billed and what the ledger says to this file, one JSON line per result",
     )
+    parser.addoption(
+        "--database-results",
+        type=Path,
+        metavar="PATH",
+        help="append what became of each case of a database to this file, one JSON line per case",
+    )
 
 
 # A shell starts what it puts into the background with SIGINT ignored, and every child would inherit that.
@@ -56,6 +62,12 @@ def reliability_result(request: pytest.FixtureRequest) -> Callable[..., None]:
 def money_result(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Appends a result to the file of --money-results, if given, for costs_report.py."""
     return _appends_results(request.config.getoption("--money-results"))
+
+
+@pytest.fixture
+def database_result(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Appends a result to the file of --database-results, if given, for databases_report.py."""
+    return _appends_results(request.config.getoption("--database-results"))
 
 
 def _appends_results(path: Path | None) -> Callable[..., None]:

@@ -206,7 +206,7 @@ class Backfills:
 
     def look(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What a superuser of the service sees."""
-        with psycopg.connect(self.service.admin_url) as admin:
+        with psycopg.connect(self.service.admin_url, client_encoding="UTF8") as admin:
             return admin.execute(query.encode(), parameters).fetchall()
 
     def arrange(self, statement: str, parameters: Sequence[Any] = ()) -> None:

@@ -5,7 +5,7 @@ import psycopg
 
 def contents(url: str, schema: str) -> dict[str, tuple[object, ...]]:
     """Every row of every table, digested with where it is stored, and how far every sequence is."""
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, client_encoding="UTF8") as connection:
         names = connection.execute(
             "select format('%%I.%%I', schemaname, tablename) from pg_tables where schemaname = %s", [schema]
         ).fetchall()

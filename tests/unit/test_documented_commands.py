@@ -55,6 +55,7 @@ COVERED = {
     r"make (test-all|coverage)": (CI, "make coverage"),
     r"make fuzz.*": ("tests/fuzz/test_short_campaign.py", "tools.fuzz_campaign"),
     r"make benchmark.*": (__file__, '"-m", "benchmarks", "--help"'),
+    r"make databases.*": ("tools/databases", "tools.databases_report"),
     r"make costs.*": ("tools/costs", "tools.costs_report"),
     r"make endpoints": ("tests/unit/test_endpoints_report.py", "document(PROVIDERS)"),
     r"make reliability.*": ("tools/reliability", "tools.reliability_report"),
