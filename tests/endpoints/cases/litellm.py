@@ -88,6 +88,6 @@ LITELLM = Provider(
             Stops("Invalid proxy server token", requests=3),
         ),
     ),
-    real="LiteLLM 1.108's own proxy, installed from its package, stands before the stand-in, and a range "
-    "is filled through it: `tests/endpoints/test_litellm.py`, with `-m proxies`, as it installs half a gigabyte.",
+    real="LiteLLM 1.108's own proxy, installed from its package, stands before the stand-in, and a range is "
+    "filled through it: `tests/endpoints/test_litellm.py`, with `-m proxies`.",
 )
