@@ -6,7 +6,7 @@ quaint/src/connector/postgres/url.rs).
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import psycopg
 from psycopg import pq
@@ -17,6 +17,7 @@ from aboutness_assets.domain.errors import SettingsError
 _PREPARE_AFTER = 5  # executions of one statement, psycopg's own default
 _CONNECT_TIMEOUT = 10  # seconds; Prisma's 5 are short for a serverless Postgres that has to wake up
 _POOL_TIMEOUT = 30.0  # seconds, psycopg_pool's own default
+_ENCODING = {"client_encoding": "UTF8"}  # whatever the server's, the role's or PGCLIENTENCODING is
 _WITHOUT_END = 86_400.0  # seconds: Prisma's pool_timeout=0 waits indefinitely, psycopg_pool wants a number
 
 _LIBPQ_PARAMETERS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
@@ -79,7 +80,7 @@ def service_conninfo(url: str, setting: str = "DATABASE_URL") -> ServiceUrl:
     given = _query_parameters(query, setting)
     try:
         parameters = conninfo_to_dict(f"postgresql://{credentials}{server}", **_libpq_parameters(given))
-        conninfo = make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT} | parameters)
+        conninfo = make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT} | parameters | _ENCODING)
     except (psycopg.Error, ValueError):
         raise _malformed(setting) from None
     # libpq would quote a wrong port, which may be a piece of an unencoded password, in its own error.
@@ -109,6 +110,20 @@ def operations_conninfo(url: str) -> str:
     return service_conninfo(
         url.replace("postgresql+psycopg2://", "postgresql://", 1), "DAGSTER_PG_URL"
     ).conninfo
+
+
+def sqlalchemy_url(url: str) -> str:
+    """DAGSTER_PG_URL for SQLAlchemy with psycopg2: what only Prisma understands is dropped or translated.
+
+    Raises SettingsError, as operations_conninfo does.
+    """
+    parameters = conninfo_to_dict(operations_conninfo(url))
+    user, password, database = (
+        quote(str(parameters.pop(name, "") or ""), safe="") for name in ("user", "password", "dbname")
+    )
+    # The host goes into the query too: there SQLAlchemy understands sockets and lists of hosts.
+    credentials = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    return f"postgresql://{credentials}/{database}?{urlencode(parameters, quote_via=quote)}"
 
 
 def _split(rest: str) -> tuple[str, str, str]:

@@ -1,5 +1,7 @@
 """Every exception of the project, each with a message that a person can act on."""
 
+from collections.abc import Iterator
+
 
 class AboutnessError(Exception):
     """Base of all our own errors; its message is a whole sentence."""
@@ -36,14 +38,18 @@ class InvalidPartitionKey(AboutnessError):
 def first_error(
     group: BaseExceptionGroup[BaseException], kinds: tuple[type[Exception], ...]
 ) -> BaseException:
-    """The first exception of these kinds in a group of tasks; the group itself where it holds others too.
+    """The first exception of these kinds in a group of tasks, in the kinds' order, or else the first of any.
 
-    What ``except*`` is for, but Debian's Python 3.11.2 wraps what is raised inside it in a group again.
+    So a person sees what went wrong, and never "unhandled errors in a TaskGroup". What ``except*`` is for,
+    but Debian's Python 3.11.2 wraps what is raised inside it in a group again.
     """
-    faults, others = group.split(kinds)
-    if faults is None or others is not None:
-        return group
-    found: BaseException = faults
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
+    found = list(_single(group))
+    return next((error for kind in kinds for error in found if isinstance(error, kind)), found[0])
+
+
+def _single(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _single(each)
+    else:
+        yield error

@@ -18,7 +18,7 @@ from aboutness_assets.orchestration.launchpad_types import OptionalText, SongIdT
 from aboutness_assets.orchestration.metadata import materialization_metadata
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, create_missing_partitions
 from aboutness_assets.orchestration.resources import SettingsResource
-from aboutness_assets.pipeline.report import Report
+from aboutness_assets.pipeline.report import Report, why_no_song_got_a_row
 from aboutness_assets.pipeline.runs import fill_first_songs, replay_failed
 from aboutness_assets.pipeline.session import open_own_database, open_session
 
@@ -65,7 +65,8 @@ def write_first_songs(context: dg.OpExecutionContext, settings: SettingsResource
     )
     failed = [line.name for line in lines if not line.passed]
     if failed:
-        raise dg.Failure(f"The smoke run does not pass: {', '.join(failed)}.", allow_retries=False)
+        sentences = [f"The smoke run does not pass: {', '.join(failed)}.", why_no_song_got_a_row([report])]
+        raise dg.Failure(" ".join(filter(None, sentences)), allow_retries=False)
 
 
 @dg.job

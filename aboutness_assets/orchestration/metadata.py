@@ -42,6 +42,7 @@ def materialization_metadata(report: Report, chat_model: str, embedding_model: s
     else:
         metadata["cost_usd"] = report.cost_usd
     if report.failed:
+        metadata["warning"] = report.warning()
         metadata["failed_songs"] = dg.MetadataValue.md(failed_songs_table(report))
     if report.sample:
         metadata["sample"] = dg.MetadataValue.md(sample_table(report))

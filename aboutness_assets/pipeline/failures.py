@@ -12,7 +12,10 @@ from aboutness_assets.pipeline.report import Report
 
 
 class Failures:
-    """The failures of one run over one range."""
+    """The failures of one run over one range.
+
+    refused_before: songs, of the pages that were looked up, whose rows Postgres refused in earlier runs.
+    """
 
     def __init__(self, records: FailedSongs, report: Report, log: logging.Logger) -> None:
         self._records = records
@@ -20,11 +23,16 @@ class Failures:
         self._log = log
         self._on_record: set[SongId] = set()
         self._uncounted: dict[SongId, Cause] = {}
+        self.refused_before: set[SongId] = set()
 
     async def records_of(self, page: Sequence[Song]) -> dict[str, FailedSongRecord]:
         """What is on record of the songs of a page, by song_id as text."""
         records = await self._records.among(page)
-        self._on_record |= {song.song_id for song in page if str(song.song_id) in records}
+        for song in page:
+            if (record := records.get(str(song.song_id))) is not None:
+                self._on_record.add(song.song_id)
+                if record.cause == "insert":
+                    self.refused_before.add(song.song_id)
         return records
 
     async def add(self, failures: Sequence[FailedSong], request_ids: Sequence[int] = ()) -> None:
@@ -50,6 +58,20 @@ class Failures:
             for song_id in song_ids:
                 del self._uncounted[song_id]
 
+    def leave_refused_in_quarantine(
+        self, songs: dict[SongId, Song], records: Mapping[str, FailedSongRecord]
+    ) -> None:
+        """As leave_in_quarantine, for songs whose kept answers made rows that Postgres refused each time."""
+        self.leave_in_quarantine(
+            songs, {song_id: record for song_id, record in records.items() if record.cause == "insert"}
+        )
+
+    async def add_unknown(self, songs: Sequence[Song]) -> None:
+        """Leave songs out of which the catalogue knows nothing that could be asked about."""
+        reason = "The catalogue has neither a title nor an artist."
+        await self.add([FailedSong(song.song_id, "nothing_known", reason) for song in songs])
+        self._report.songs_left_out += len(songs)
+
     def leave_in_quarantine(self, songs: dict[SongId, Song], records: Mapping[str, FailedSongRecord]) -> None:
         """Take the songs that are in quarantine out of ``songs``."""
         for song_id in list(songs):
@@ -61,6 +83,7 @@ class Failures:
                 )
                 self._log.warning("Song %s is left out (%s): %s", song_id, record.cause, reason)
                 self._report.failed.append(FailedSong(song_id, record.cause, reason))
+                self._report.songs_left_out += 1
 
     async def delete(self, written: Collection[SongId]) -> None:
         """These songs have their rows: take them off the record."""

@@ -90,21 +90,28 @@ class Filling:
             self._provider.embedder.model,
         )
         report.prices_from = self.money.tariff.source
-        is_complete = await self._pipeline(run, report).fill(pages)
-        if is_complete:
-            self._log.info("%s: %s", run.range_key, report.summary())
-        return is_complete
+        return await self._pipeline(run, report).fill(pages)
+
+    async def account(self, run: RangeRun, report: Report) -> None:
+        """Complete the report of a range that was filled: what the ledger knows of it counts as reported."""
+        report.account(await self._ledger(run).report())
+        self._log.info("%s: %s", run.range_key, report.summary())
+        if warning := report.warning():
+            self._log.warning("%s: %s", run.range_key, warning)
+
+    def _ledger(self, run: RangeRun) -> PostgresLedger:
+        return PostgresLedger(self._databases.operations, run, self._attempt_ids, self.money.budget.max_usd)
 
     def _pipeline(self, run: RangeRun, report: Report) -> RangePipeline:
         databases, money, tuning, log = self._databases, self.money, self._tuning, self._log
-        ledger = PostgresLedger(databases.operations, run, self._attempt_ids, money.budget.max_usd)
+        ledger = self._ledger(run)
         journal = Journal(databases.operations, run, databases.table.id_type, ledger, self._request_ids)
         accounts = Accounts(ledger, report, money.tariff, money.budget, self.shared.stop, log)
         records = FailedSongs(databases.operations, run, quarantine_after=databases.quarantine_after)
         failures = Failures(records, report, log)
         sink = Sink(
             self._provider.embedder,
-            Destination(databases.table, databases.pool, log),
+            Destination(databases.table, databases.pool, self.shared.refusals, log),
             journal,
             failures,
             accounts,

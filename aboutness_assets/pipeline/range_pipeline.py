@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from aboutness_assets.database.postgres_errors import DatabaseError
 from aboutness_assets.domain.errors import FatalError, first_error
-from aboutness_assets.domain.songs import Cause, FailedSong, Song
+from aboutness_assets.domain.songs import Cause, Song
 from aboutness_assets.generation.generator import generate
 from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import sent_artist, sent_title
@@ -21,6 +21,7 @@ from aboutness_assets.pipeline.bookings import Accounts
 from aboutness_assets.pipeline.failures import Failures
 from aboutness_assets.pipeline.paid_requests import PaidRequests
 from aboutness_assets.pipeline.progress import Progress
+from aboutness_assets.pipeline.refusals import Refusals
 from aboutness_assets.pipeline.replay import Replay
 from aboutness_assets.pipeline.sink import Sink
 from aboutness_assets.pipeline.stop import Stop
@@ -53,6 +54,7 @@ class Shared:
     unfinished: asyncio.Semaphore
     pack_size: int
     stop: Stop = field(default_factory=Stop)
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class RangePipeline:
@@ -91,11 +93,10 @@ class RangePipeline:
                 await self._sink.finish()
         except BaseExceptionGroup as errors:
             raise first_error(errors, (FatalError, DatabaseError)) from errors
-        await self._replay.settle_used()
+        await self._replay.settle_used(self._sink.texts_that_do_not_fit)
         if not self._is_cut:
             await self._judge()
         if not self._is_cut:
-            report.account(await self._accounts.ledger.report())
             progress.end(report)
         return not self._is_cut
 
@@ -150,6 +151,7 @@ class RangePipeline:
         """Use the answers that were kept for songs of this page; packs of the songs that still need one."""
         songs = {song.song_id: song for song in page}
         records = await self._failures.records_of(page)
+        self._failures.leave_refused_in_quarantine(songs, records)
         for pack in await self._replay.use(songs, records):
             await self._sink.put(pack)
         self._failures.leave_in_quarantine(songs, records)
@@ -158,12 +160,7 @@ class RangePipeline:
         ]
         for song in unknown:
             del songs[song.song_id]
-        await self._failures.add(
-            [
-                FailedSong(song.song_id, "nothing_known", "The catalogue has neither a title nor an artist.")
-                for song in unknown
-            ]
-        )
+        await self._failures.add_unknown(unknown)
         return packs_of(list(songs.values()), self._shared.pack_size)
 
     async def _generate_pack(self, pack: Pack) -> None:

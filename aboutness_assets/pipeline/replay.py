@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord
 from aboutness_assets.database.operations.journal import Journal, KeptAnswer
@@ -73,14 +73,14 @@ class Replay:
             packs.append(GeneratedPack(written=written))
         return packs
 
-    async def settle_used(self) -> None:
-        """Settle kept answers of which every readable song has its row by now."""
+    async def settle_used(self, given_up: Collection[SongId] = ()) -> None:
+        """Settle kept answers of which every readable song has its row by now, or was given up."""
         serves = {
             request_id: {song.song_id for song, _ in _read(kept)} for request_id, kept in self._kept.items()
         }
         wanted = set().union(*serves.values())
         there = await self._table.existing(self._pool, wanted) if wanted else set()
-        done = [request_id for request_id, song_ids in serves.items() if song_ids <= there]
+        done = [request_id for request_id, song_ids in serves.items() if song_ids <= there | set(given_up)]
         if done:
             await self._journal.settle(done)
             for request_id in done:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
@@ -14,11 +16,17 @@ SAMPLE_SIZE = 5
 
 @dataclass(slots=True)
 class Report:
-    """Counts of one run over one range (or over the songs of a smoke run)."""
+    """Counts of one run over one range (or over the songs of a smoke run).
+
+    songs_found_written: songs without a row when they were read, whose row was there when it was to be
+    written; songs_left_out: failed songs that were not asked for (in quarantine, or nothing is known).
+    """
 
     songs_in_range: int = 0
     songs_written: int = 0
     songs_skipped_existing: int = 0
+    songs_found_written: int = 0
+    songs_left_out: int = 0
     batch_requests: int = 0
     single_song_requests: int = 0
     embedding_requests: int = 0
@@ -63,6 +71,12 @@ class Report:
         self.uncertain_requests = totals.uncertain_requests
         self.uncertain_usd = totals.uncertain_usd
 
+    def warning(self) -> str:
+        """One sentence where songs are left without a row, '' where none is."""
+        if not self.failed:
+            return ""
+        return f"{counted(self.songs_failed)} left without a row. {commonest_reason(self.failed)}"
+
     def summary(self) -> str:
         """One line for the person who watches the run."""
         return (
@@ -73,6 +87,37 @@ class Report:
             + (f", up to {dollars(self.uncertain_usd)} more may be billed" if self.uncertain_requests else "")
             + f" (prices: {self.prices_from})"
         )
+
+
+def why_no_song_got_a_row(reports: Iterable[Report]) -> str:
+    """Why nothing came of a run; '' where a song got its row, or none was to be written.
+
+    Songs that were not asked for (in quarantine, or nothing is known of them) are not held against a run
+    over ranges that have rows.
+    """
+    reports = list(reports)
+    failed = [failure for report in reports for failure in report.failed]
+    left_out = sum(report.songs_left_out for report in reports)
+    if any(report.songs_written or report.songs_found_written for report in reports) or not failed:
+        return ""
+    if len(failed) == left_out and any(report.songs_skipped_existing for report in reports):
+        return ""
+    return (
+        f"No row was written: {counted(len(failed))} left without one. {commonest_reason(failed)} "
+        "What was paid for is kept; change what is wrong, then run it again."
+    )
+
+
+def commonest_reason(failed: Sequence[FailedSong]) -> str:
+    """The cause that most of these songs failed for, with the reason that one of them gives."""
+    [(cause, songs)] = Counter(failure.cause for failure in failed).most_common(1)
+    reason = next(failure.reason for failure in failed if failure.cause == cause)
+    return f"The commonest cause is {cause} ({counted(songs)}): {reason}"
+
+
+def counted(songs: int) -> str:
+    """So many songs, for a sentence."""
+    return "1 song" if songs == 1 else f"{songs} songs"
 
 
 def dollars(usd: float | None) -> str:

@@ -12,11 +12,12 @@ from aboutness_assets.database.service.range_boundaries import new_ranges
 from aboutness_assets.database.service.songs_query import id_type_of
 from aboutness_assets.domain.errors import FatalError, first_error
 from aboutness_assets.domain.id_ranges import SongIdRange
+from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.pipeline.estimating import log_estimate
 from aboutness_assets.pipeline.filling import Filling
 from aboutness_assets.pipeline.preflight import few, first_songs_of, require_writable
-from aboutness_assets.pipeline.report import Report
+from aboutness_assets.pipeline.report import Report, why_no_song_got_a_row
 from aboutness_assets.pipeline.run_budget import CapReached
 from aboutness_assets.pipeline.session import Catalogue, Session
 
@@ -58,22 +59,32 @@ async def fill_ranges(
 ) -> None:
     """Write a row for every song of the ranges that has none; ``done`` hears of each range as it is finished.
 
-    Raises SettingsError, InvalidPartitionKey, or FatalError when no song can survive: what was under way is
-    awaited and written first.
+    Of a range none of whose songs got a row it hears at the end, if other ranges fared better.
+    Raises SettingsError, InvalidPartitionKey, or FatalError when no song can survive, where what was under
+    way is awaited and written first, and when songs were to be written and none was.
     """
     ranges = {key: SongIdRange.from_key(key, session.id_type) for key in range_keys}
     free = asyncio.Semaphore(session.tuning.ranges_at_once)
+    reports: dict[str, Report] = {}
+    fruitless: list[str] = []
+
+    async def finish(filling: Filling, key: str) -> None:
+        await filling.account(session.range_run(key, run_id), reports[key])
+        done(key, reports[key])
 
     async def fill(filling: Filling, key: str, song_id_range: SongIdRange) -> None:
         try:
             async with session.service_pool.connection() as connection:
                 songs, with_row = await songs_of.range_counts(connection, session.songs_query, song_id_range)
-            report = Report(songs_in_range=songs, songs_skipped_existing=with_row)
+            report = reports[key] = Report(songs_in_range=songs, songs_skipped_existing=with_row)
             pages = songs_of.pages_without_row(
                 session.service_pool, session.songs_query, song_id_range, session.tuning.page_size
             )
             if await filling.fill(session.range_run(key, run_id), pages, report):
-                done(key, report)
+                if why_no_song_got_a_row([report]):
+                    fruitless.append(key)
+                else:
+                    await finish(filling, key)
         finally:
             free.release()
 
@@ -94,6 +105,10 @@ async def fill_ranges(
         except BaseExceptionGroup as errors:
             raise first_error(errors, (FatalError, DatabaseError)) from errors
         await _raise_if_stopped(session, filling)
+        if why := why_no_song_got_a_row(reports.values()):
+            raise FatalError(why)
+        for key in fruitless:
+            await finish(filling, key)
 
 
 async def fill_first_songs(
@@ -101,14 +116,22 @@ async def fill_first_songs(
 ) -> tuple[list[Song], Report]:
     """Write rows for the first songs without one; these songs, and what was done.
 
-    Raises SettingsError, or FatalError when no song can survive.
+    Raises SettingsError, or FatalError when no song can survive or the catalogue is empty.
     """
     async with session.exclusively(None, log), session.filling(log) as filling:
         async with session.service_pool.connection() as connection:
             songs = await songs_of.songs_without_row(connection, session.songs_query, session.id_type, number)
+            if not songs and await songs_of.coverage(connection, session.songs_query) == (0, 0):
+                raise FatalError(
+                    "The catalogue is empty, so nothing was tried: ABOUTNESS_SONGS_QUERY yields no song that "
+                    "the role of DATABASE_URL may see. Check database, schema and row-level security."
+                )
         await require_writable(session, few([song.song_id for song in songs]), log)
         await log_estimate(session, log)
-        return songs, await _fill_chosen(session, filling, "smoke", run_id, songs)
+        run = session.range_run("smoke", run_id)
+        report = await _fill_chosen(session, filling, run, songs)
+        await filling.account(run, report)
+        return songs, report
 
 
 async def replay_failed(
@@ -116,10 +139,12 @@ async def replay_failed(
 ) -> Report:
     """Try failed songs again, quarantined ones too: those of a cause, those with these ids, or all.
 
-    Answers that failed them are read again first, at no cost. Raises SettingsError or FatalError.
+    Answers that failed them are read again first, at no cost. Raises SettingsError, or FatalError when no
+    song can survive, or songs were tried and none got a row.
     """
     async with session.exclusively(None, log), session.filling(log) as filling:
-        failed_songs = session.failed_songs(session.range_run("replay", run_id))
+        run = session.range_run("replay", run_id)
+        failed_songs = session.failed_songs(run)
         chosen = await failed_songs.release(cause=cause, song_ids=song_ids)
         async with session.service_pool.connection() as connection:
             songs = await songs_of.chosen_without_row(
@@ -129,15 +154,17 @@ async def replay_failed(
         # The others have a row by now, or have left the catalogue.
         waiting = {str(song.song_id) for song in songs}
         await failed_songs.forget([song_id for song_id in chosen if song_id not in waiting])
-        return await _fill_chosen(session, filling, "replay", run_id, songs)
+        report = await _fill_chosen(session, filling, run, songs)
+        if why := why_no_song_got_a_row([report]):
+            raise FatalError(why)
+        await filling.account(run, report)
+        return report
 
 
-async def _fill_chosen(
-    session: Session, filling: Filling, range_key: str, run_id: str, songs: Sequence[Song]
-) -> Report:
+async def _fill_chosen(session: Session, filling: Filling, run: RangeRun, songs: Sequence[Song]) -> Report:
     report = Report(songs_in_range=len(songs))
     pages = _pages(songs, session.tuning.page_size)
-    await filling.fill(session.range_run(range_key, run_id), pages, report)
+    await filling.fill(run, pages, report)
     await _raise_if_stopped(session, filling)
     return report
 

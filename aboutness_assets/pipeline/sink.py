@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aboutness_assets.database.operations.journal import Journal
-from aboutness_assets.database.service.aboutness_table import AboutnessTable, Row
+from aboutness_assets.database.service.aboutness_table import AboutnessTable, RefusedRow, Row
 from aboutness_assets.database.service.connection import ServicePool
 from aboutness_assets.domain.errors import FatalError, ProviderUnavailable
-from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
+from aboutness_assets.domain.songs import Aboutness, FailedSong, Song, SongId
 from aboutness_assets.generation.generator import GeneratedPack
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.pipeline.bookings import Accounts, Booking, EmbeddingAccount
 from aboutness_assets.pipeline.failures import Failures
+from aboutness_assets.pipeline.refusals import Refusals
 from aboutness_assets.pipeline.report import SAMPLE_SIZE
 from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.wire import NoVector
@@ -36,6 +37,7 @@ class Destination:
 
     table: AboutnessTable
     pool: ServicePool
+    refusals: Refusals
     log: logging.Logger
 
 
@@ -43,6 +45,7 @@ class Sink:
     """Takes the packs of one range and writes their rows, in tasks of the group it is started in.
 
     wrote_all: False once a FatalError kept packs from being written; later ones are dropped.
+    texts_that_do_not_fit: songs whose texts can never be stored; their answers are of no more use.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Sink:
         self._packs: asyncio.Queue[GeneratedPack | None] = asyncio.Queue(WORKERS * packs_per_embedding)
         self._gathering = asyncio.Lock()
         self.wrote_all = True
+        self.texts_that_do_not_fit: set[SongId] = set()
 
     async def check(self) -> None:
         """Before any text is paid for: the vectors of this model fit the columns. Raises FatalError."""
@@ -79,9 +83,10 @@ class Sink:
     async def embeds_harmless(self) -> bool:
         """Whether a plain word gets a usable vector. Raises FatalError where no request can be sent."""
         try:
-            return await self._embedder.embed([_HARMLESS_TEXT], self._booking()) != [None]
+            [vector] = await self._embedder.embed([_HARMLESS_TEXT], self._booking())
         except ProviderUnavailable:
             return False
+        return not isinstance(vector, NoVector)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin to take packs."""
@@ -137,16 +142,19 @@ class Sink:
         written = [text for pack in packs for text in pack.written]
         request_ids = [request_id for pack in packs for request_id in pack.request_ids]
         rows, failed = await self._embed(written, request_ids)
-        table, pool, log = self._destination.table, self._destination.pool, self._destination.log
-        inserted = await table.insert(pool, rows, log)
-        failed += inserted.failed
+        to = self._destination
+        inserted = await to.table.insert(to.pool, rows, to.log)
+        to.refusals.judge(inserted, self._failures.refused_before)
+        failed += [_failed_song(row) for row in inserted.refused]
         await self._failures.add(failed)
         lost = {failure.song_id for failure in failed}
+        useless = {row.song_id for row in inserted.refused if row.text_does_not_fit}
+        self.texts_that_do_not_fit |= useless
         await self._journal.settle(
             [
                 request_id
                 for pack in packs
-                if not any(song.song_id in lost for song, _ in pack.written)
+                if not any(song.song_id in lost - useless for song, _ in pack.written)
                 for request_id in pack.request_ids
             ]
         )
@@ -154,6 +162,7 @@ class Sink:
         report = self._accounts.report
         report.songs_written += inserted.written
         report.songs_skipped_existing += inserted.already_there
+        report.songs_found_written += inserted.already_there
         room = SAMPLE_SIZE - len(report.sample)
         report.sample += [text for text in written if text[0].song_id not in lost][:room]
         self._judge(failed, len(rows))
@@ -200,3 +209,9 @@ def _without_vector(song: Song, name: str, lacking: NoVector) -> FailedSong:
     asked = "" if lacking.is_refused else ", asked for twice"
     reason = f"Its {name} text has no usable vector{asked}: {lacking.reason}."
     return FailedSong(song.song_id, "embedding", reason)
+
+
+def _failed_song(row: RefusedRow) -> FailedSong:
+    if row.text_does_not_fit:
+        return FailedSong(row.song_id, "unusable_text", f"{row.reason} The next run asks for other texts.")
+    return FailedSong(row.song_id, "insert", row.reason)

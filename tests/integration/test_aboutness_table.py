@@ -52,8 +52,8 @@ def row(song_id: SongId, aboutness: Aboutness = ABOUTNESS, dimension: int = 8) -
     return Row(song_id, aboutness, vector, -vector)
 
 
-def causes(inserted: Inserted) -> dict[SongId, str]:
-    return {failure.song_id: failure.cause for failure in inserted.failed}
+def refused(inserted: Inserted) -> dict[SongId, str]:
+    return {row.song_id: row.sqlstate for row in inserted.refused}
 
 
 # --- Is it as agreed? ----------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ async def test_a_table_as_agreed_is_read(
     table = await table_of(make_service(id_type=id_type, vector_type=vector_type))
 
     assert (table.id_type, table.vector_kind, table.dimension) == (as_read, kind, dimension)
-    assert "public.song_aboutness#" in table.table_id
+    assert ".public.song_aboutness@" in table.table_id
 
 
 async def test_where_the_columns_declare_no_dimension_the_rows_tell_it(make_service: MakeService) -> None:
@@ -312,7 +312,7 @@ async def test_a_row_is_written_as_it_is(
 
     inserted = await insert(service, [row(song_id, about)])
 
-    assert (inserted.written, inserted.already_there, inserted.failed) == (1, 0, [])
+    assert (inserted.written, inserted.already_there, inserted.refused) == (1, 0, [])
     [found] = look(
         service,
         "select song_id::text, emotions_text, emotions_confidence, moments_text, moments_confidence,"
@@ -375,8 +375,8 @@ async def test_the_rows_that_postgres_refuses_are_left_out_and_the_others_writte
 
     inserted = await insert(service, [row(song_id, texts[song_id]) for song_id in texts])
 
-    assert causes(inserted) == {2: "insert", 3: "insert"}
-    assert all(failure.reason for failure in inserted.failed)
+    assert refused(inserted) == {2: "23514", 3: "22021"}
+    assert all(row.reason for row in inserted.refused)
     assert (inserted.written, look(service, "select song_id from song_aboutness order by 1")) == (
         2,
         [(1,), (7,)],
@@ -388,7 +388,7 @@ async def test_a_vector_of_another_dimension_is_the_failure_of_its_song(make_ser
 
     inserted = await insert(service, [row(1), row(2, dimension=7)])
 
-    assert (inserted.written, causes(inserted)) == (1, {2: "insert"})
+    assert (inserted.written, refused(inserted)) == (1, {2: "22000"})
 
 
 async def test_a_trigger_that_refuses_a_row_fails_that_song_alone(make_service: MakeService) -> None:
@@ -403,8 +403,8 @@ async def test_a_trigger_that_refuses_a_row_fails_that_song_alone(make_service: 
     inserted = await insert(service, [row(number) for number in range(1, 8)])
 
     assert inserted.written == 6
-    assert [(failure.song_id, failure.reason) for failure in inserted.failed] == [
-        (4, "Postgres refused the row: four is reserved")
+    assert [(row.song_id, row.reason) for row in inserted.refused] == [
+        (4, "Postgres refused the row: four is reserved.")
     ]
 
 
@@ -414,7 +414,7 @@ async def test_a_transaction_with_a_refused_row_is_halved(make_service: MakeServ
 
     inserted = await insert(service, [row(number) for number in range(64)])
 
-    assert (inserted.written, causes(inserted)) == (63, {9: "insert"})
+    assert (inserted.written, refused(inserted)) == (63, {9: "23514"})
     # 32, 16, 8, 4, 2 and 1 rows at once.
     assert look(service, "select count(distinct xmin::text) from song_aboutness") == [(6,)]
 
@@ -441,3 +441,40 @@ async def test_when_no_row_can_be_written_any_more_it_is_a_fault_of_all(
     async with open_service(service_conninfo(service.url), 1) as pool:
         with pytest.raises(FatalError, match="No row can be inserted into song_aboutness"):
             await table.insert(pool, [row(1), row(2)], LOG)
+
+
+async def test_what_the_encoding_of_the_server_lacks_fails_its_own_row(make_service: MakeService) -> None:
+    service = make_service(vector_type="real[]", encoding="LATIN1")
+    texts = ["crème brûlée", "heart ♥", "夜に歩く", "plain"]
+
+    inserted = await insert(
+        service, [row(number, Aboutness(text, "high", text, "low")) for number, text in enumerate(texts)]
+    )
+
+    assert refused(inserted) == {1: "22P05", 2: "22P05"}
+    assert all(row.text_does_not_fit and "LATIN1" in row.reason for row in inserted.refused)
+    assert inserted.written == 2
+
+
+async def test_a_server_that_knows_no_encoding_holds_utf_8(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    service = make_service(vector_type="real[]", encoding="SQL_ASCII")
+
+    assert (await insert(service, [row(1, Aboutness("夜 ♥", "high", "é", "low"))])).written == 1
+    [(text,)] = look(service, "select encode(emotions_text::bytea, 'hex') from song_aboutness")
+    assert text == "夜 ♥".encode().hex()
+
+
+async def test_rows_that_vanish_are_refused_and_the_others_written(make_service: MakeService) -> None:
+    service = make_service()
+    arrange(service, "create unique index one_of_each on song_aboutness (emotions_text)")
+    await insert(service, [row(1)])
+
+    inserted = await insert(
+        service, [row(1), row(2), row(3, Aboutness("other", "low", "rain", "low")), row(4)]
+    )
+
+    assert (inserted.written, inserted.already_there) == (1, 1)
+    assert refused(inserted) == {2: "", 4: ""}

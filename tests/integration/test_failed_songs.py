@@ -56,8 +56,8 @@ async def test_a_song_that_fails_in_run_after_run_is_not_paid_for_for_ever(
 ) -> None:
     stand_in.control({"poison": {POISONED_TITLE: "refusal"}})
     backfills = of_songs(make_service, stand_in)
-    for _ in range(2):
-        await backfills.fill(quarantine_after=2)
+    await backfills.fill(quarantine_after=2)
+    await backfills.fill_in_vain(quarantine_after=2)
     assert record(backfills) == [(str(POISONED_ID), "refused", 2, True)]
     stand_in.reset()
 
@@ -99,7 +99,7 @@ async def test_an_outage_burns_no_attempt_and_ends_in_no_quarantine(
     backfills = of_songs(make_service, stand_in)
     for _ in range(2):
         stand_in.control({"embeddings": {"script": [None] + ["http_503"] * 100}})
-        await backfills.fill(quarantine_after=1)
+        await backfills.fill_in_vain(quarantine_after=1)
     assert {(cause, attempts, held) for _, cause, attempts, held in record(backfills)} == {
         ("provider_unavailable", 0, False)
     }
@@ -115,7 +115,7 @@ async def test_an_answer_that_failed_a_song_is_read_again_by_a_better_parser_at_
     """The parser of old is played by the journal: it holds an answer that the parser of today can read."""
     backfills = of_songs(make_service, stand_in, number=1)
     stand_in.control({"poison": {sample_songs(1)[0][1]: "refusal"}})
-    await backfills.fill(quarantine_after=1)
+    await backfills.fill_in_vain(quarantine_after=1)
     stand_in.reset()
     readable = of_songs(make_service, stand_in, number=1)
     await readable.fill()
@@ -189,7 +189,7 @@ async def test_the_last_songs_of_a_catalogue_fail_by_their_own_fault_where_a_har
     for attempts in (2, 3):
         stand_in.reset()
         stand_in.control({"poison": {POISONED_TITLE: "refusal"}})
-        await backfills.fill(quarantine_after=3)
+        await backfills.fill_in_vain(quarantine_after=3)
         assert record(backfills) == [(str(POISONED_ID), "refused", attempts, attempts == 3)]
     harmless = [(song.title, song.artist) for song in HARMLESS_PACK.songs]
     assert backfills.packs().count(harmless) == 1

@@ -1,13 +1,16 @@
 """Songs and providers that mean harm: a whole run over them, its tables, its log and its records."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import psycopg
 import pytest
 
+from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.songs import FailedSong
+from aboutness_assets.generation.prompt import HARMLESS_PACK
 from aboutness_assets.orchestration.markdown import failed_songs_table, sample_table
+from aboutness_assets.pipeline.report import Report
 from tests.support.backfills import QUICK, Backfills, valid
 from tests.support.hostile_words import HOSTILE_WORDS
 from tests.support.scripted_endpoint import (
@@ -16,6 +19,7 @@ from tests.support.scripted_endpoint import (
     ScriptedEndpoint,
     answer_json,
     base64_vector,
+    chat_answer,
     embeddings_answer,
     error,
 )
@@ -26,6 +30,20 @@ MakeService = Callable[..., ServiceDatabase]
 
 STORABLE = [words.replace("\0", "") for words in HOSTILE_WORDS]  # Postgres takes no NUL
 SONGS = [(number, words, f"{words} by {number}") for number, words in enumerate(STORABLE, start=1)]
+
+
+HARMLESS_ANSWER = json.dumps(
+    {
+        "songs": {
+            "1": {
+                "emotions_text": "calm joy at the start of a day",
+                "emotions_confidence": "low",
+                "moments_text": "opening the window before breakfast",
+                "moments_confidence": "low",
+            }
+        }
+    }
+)
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +84,8 @@ async def test_what_a_provider_says_reaches_no_terminal_raw_and_can_be_kept(
             return embeddings_answer(
                 {index: base64_vector([1.0] * 8) for index in range(len(request.body["input"]))}
             )
+        if HARMLESS_PACK.songs[0].title in json.dumps(request.body):
+            return chat_answer(HARMLESS_ANSWER)
         number = next(turn)
         words = HOSTILE_WORDS[number % len(HOSTILE_WORDS)] + "\ud800\0"
         if said_by == "a refusal":
@@ -74,13 +94,17 @@ async def test_what_a_provider_says_reaches_no_terminal_raw_and_can_be_kept(
 
     async with ScriptedEndpoint() as endpoint:
         endpoint.otherwise = parrot
-        report = await backfills.fill(openai_base_url=endpoint.base_url, breaker_bad_share=1, max_in_flight=1)
+        with pytest.raises(FatalError) as stopped:
+            await backfills.fill(openai_base_url=endpoint.base_url, breaker_bad_share=1, max_in_flight=1)
 
-    assert sorted(failure.song_id for failure in report.failed) == [song_id for song_id, *_ in SONGS]
-    assert all(failure.reason.isprintable() for failure in report.failed)
-    assert is_inert(failed_songs_table(report))
-    for failure in report.failed:  # as the record of failed songs does
-        _store(backfills, failure.reason)
+    assert str(stopped.value).isprintable()
+    failed = [
+        FailedSong(int(song_id), "refused", reason)
+        for song_id, reason in backfills.journal("select song_id, reason from aboutness_ops.failed_song")
+    ]
+    assert sorted(failure.song_id for failure in failed) == [song_id for song_id, *_ in SONGS]
+    assert all(failure.reason.isprintable() for failure in failed)
+    assert is_inert(failed_songs_table(Report(failed=failed)))
 
 
 async def test_what_postgres_says_of_a_row_reaches_no_terminal_raw(
@@ -89,14 +113,15 @@ async def test_what_postgres_says_of_a_row_reaches_no_terminal_raw(
     backfills = Backfills(make_service(songs=SONGS[:3]), stand_in, tuning=QUICK)
     backfills.arrange(
         "create function speak() returns trigger language plpgsql as $$"
-        " begin raise exception E'\\x1b[31mno\\r\\u202e %%', new.song_id; end $$;"
+        " begin if new.emotions_text <> new.moments_text then"
+        "  raise exception E'\\x1b[31mno\\r\\u202e %%', new.song_id; end if; return new; end $$;"
         " create trigger speaking before insert on song_aboutness for each row execute function speak()"
     )
 
-    report = await backfills.fill()
+    with pytest.raises(FatalError, match="took none of the first 3 rows") as stopped:
+        await backfills.fill()
 
-    assert {failure.cause for failure in report.failed} == {"insert"}
-    assert all(failure.reason.isprintable() for failure in report.failed)
+    assert str(stopped.value).isprintable()
 
 
 async def test_hostile_ids_reach_no_terminal_raw(make_service: MakeService, stand_in: StandIn) -> None:
@@ -105,17 +130,12 @@ async def test_hostile_ids_reach_no_terminal_raw(make_service: MakeService, stan
         make_service(songs=[*ids.values()], id_type="text"), stand_in, range_key=":", tuning=QUICK
     )
 
-    report = await backfills.fill()
+    assert (await backfills.fill_in_vain()).isprintable()
 
-    assert {failure.song_id for failure in report.failed} == ids.keys()
+    failed = backfills.journal("select song_id from aboutness_ops.failed_song")
+    assert {song_id for (song_id,) in failed} == ids.keys()
 
 
 def is_inert(table: str) -> bool:
     """Whether a table of the UI holds printable lines only, but for the joiner that breaks addresses."""
     return all(line.replace("\u2060", "").isprintable() for line in table.splitlines())
-
-
-def _store(backfills: Backfills, words: str) -> None:
-    with psycopg.connect(backfills.service.ops_url) as connection:
-        stored: Any = connection.execute("select %s::text", [words]).fetchone()
-    assert stored == (words,)

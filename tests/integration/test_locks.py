@@ -4,12 +4,14 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import psycopg
 import pytest
 
 from aboutness_assets.database.operations.locks import exclusive_ranges
-from tests.support.backfills import DEADLINE_SECONDS
+from aboutness_assets.domain.errors import FatalError
+from tests.support.backfills import DEADLINE_SECONDS, wait_until
 from tests.support.service_database import ServiceDatabase
 
 MakeService = Callable[..., ServiceDatabase]
@@ -162,3 +164,64 @@ async def test_the_death_of_a_process_gives_its_range_back(make_service: MakeSer
     async with asyncio.timeout(DEADLINE_SECONDS):
         await second.holds.wait()
     await second.leave()
+
+
+def end_the_holder(url: str) -> None:
+    """Cut the connection of the session that holds the lock of a range, and return when it is gone."""
+    holder = (
+        "select pid from pg_locks where locktype = 'advisory' and granted and mode = 'ExclusiveLock'"
+        " and database = (select oid from pg_database where datname = current_database())"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        [(pid,)] = connection.execute(holder).fetchall()
+        connection.execute("select pg_terminate_backend(%s, 10000)", [pid])
+
+
+async def test_a_lock_whose_session_is_lost_is_taken_again_and_the_run_goes_on(
+    make_service: MakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    url = make_service().ops_url
+    first = Holder(url, "range")
+    await first.holds.wait()
+
+    def held_again() -> int:
+        return caplog.text.count("are held again; no other run had them")
+
+    for number in (1, 2):
+        await asyncio.to_thread(end_the_holder, url)
+        await asyncio.to_thread(wait_until, partial(lambda times: held_again() == times, number))
+
+    second = Holder(url, "range")
+    await waiting_for_a_lock(url, 1)
+    assert not second.holds.is_set()
+    await first.leave()
+    await second.holds.wait()
+    await second.leave()
+
+
+async def test_a_run_stops_where_another_had_its_lock_meanwhile(make_service: MakeService) -> None:
+    url = make_service().ops_url
+    first = Holder(url, "range")
+    await first.holds.wait()
+    with psycopg.connect(url) as connection:  # another run came and went
+        connection.execute("update aboutness_ops.lock_taken set times = times + 1")
+    await asyncio.to_thread(end_the_holder, url)
+
+    with pytest.raises(FatalError, match=r"another run took service range range meanwhile.*run it again"):
+        await first.task
+
+
+async def test_a_shared_lock_is_lost_to_a_run_over_the_whole_table(make_service: MakeService) -> None:
+    url = make_service().ops_url
+    of_range = Holder(url, "range")
+    await of_range.holds.wait()
+    whole = Holder(url)
+    await waiting_for_a_lock(url, 1)
+
+    await asyncio.to_thread(end_the_holder, url)
+
+    await whole.holds.wait()
+    with pytest.raises(FatalError, match="another run took service table meanwhile"):
+        await of_range.task
+    await whole.leave()

@@ -143,6 +143,7 @@ async def test_a_postgres_that_is_restarted_under_a_run(
     accounts = await hold(campaign, f"{where} Postgres restarted ({how})", reliability_result)
     # The answers that came meanwhile were held in memory until they could be kept.
     assert accounts.uncertain == 0
+    assert campaign.faults == [], "a restart costs no run"
 
 
 STRIKES = 5

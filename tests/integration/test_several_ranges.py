@@ -164,7 +164,7 @@ async def test_a_fault_that_stops_the_run_leaves_the_ranges_that_were_done(
     backfills: Backfills, stand_in: StandIn
 ) -> None:
     backfills.tuning = Tuning(ranges_at_once=1)
-    stand_in.control({"chat": {"script": [None, None, "http_401"]}})
+    stand_in.control({"chat": {"script": [None, None], "probabilities": {"http_401": 1}}})
     run = SeveralRanges(backfills)
 
     with pytest.raises(FatalError, match="OPENAI_API_KEY"):

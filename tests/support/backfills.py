@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from aboutness_assets.acceptance.evaluate import evaluate_criteria, evaluate_smoke_run
 from aboutness_assets.acceptance.smoke import SmokeLine
 from aboutness_assets.acceptance.verdicts import Verdict
+from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import create_partitions, fill_first_songs, fill_ranges
 from aboutness_assets.pipeline.session import Session, open_catalogue, open_session
@@ -142,6 +144,13 @@ class Backfills:
         """One run over the range, with a run id of its own."""
         run_id = f"run {next(_run_numbers)}"
         return await fill_one(self.settings(**overrides), self.range_key, run_id, LOG, self.tuning)
+
+    async def fill_in_vain(self, **overrides: Any) -> str:
+        """One run over the range in which songs are left and none gets a row; what it says."""
+        with pytest.raises(FatalError) as failed:
+            await self.fill(**overrides)
+        assert "No row was written" in str(failed.value)
+        return str(failed.value)
 
     @asynccontextmanager
     async def session(self, **overrides: Any) -> AsyncIterator[Session]:

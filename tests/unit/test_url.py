@@ -32,6 +32,7 @@ def test_a_whole_prisma_url_is_understood() -> None:
         "dbname": "music",
         "connect_timeout": "5",
         "application_name": "the service",
+        "client_encoding": "UTF8",
     }
     assert (url.schema, url.connection_limit, url.pool_timeout) == ("My Songs", 7, 20)
     assert url.transaction_pooler
@@ -44,6 +45,7 @@ def test_a_plain_url_leaves_the_choices_to_us() -> None:
         "host": "h",
         "dbname": "db",
         "connect_timeout": "10",
+        "client_encoding": "UTF8",
     }
     url = service_conninfo("postgres://u@h/db")
     assert (url.schema, url.connection_limit, url.transaction_pooler) == (None, None, False)
@@ -59,6 +61,7 @@ def test_a_plain_url_leaves_the_choices_to_us() -> None:
         ("postgresql:///db?host=/var/run/postgresql", {"host": "/var/run/postgresql", "dbname": "db"}),
         ("postgresql://u:s#?p@h/db", {"password": "s#?p", "host": "h"}),
         ('"postgresql://u@h/db"\n', {"user": "u", "dbname": "db"}),
+        ("postgresql://u@h/db?client_encoding=LATIN1", {"client_encoding": "UTF8"}),
     ],
 )
 def test_hosts_of_every_kind_are_read(url: str, expected: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from aboutness_assets.database.operations.schema import migrate
+from aboutness_assets.database.pooler import require_sessions
 from aboutness_assets.database.postgres_errors import postgres_message
 from aboutness_assets.domain.errors import FatalError
 
@@ -26,11 +27,14 @@ done again although it may have been committed."""
 POOL_SIZE = 8
 """Connections to our own Postgres in one process; a transaction holds one for a few milliseconds."""
 
-RETRY_SECONDS = 60.0
-"""How long a transaction is retried while our own Postgres is away; paid answers wait in memory meanwhile."""
+RETRY_SECONDS = 75.0
+"""How long a transaction is retried while our own Postgres is away: a restart of a minute costs no run. Paid
+answers wait in memory meanwhile."""
 
 FIRST_RETRY_SECONDS = 0.1
 """Wait before the first retry; doubled before each further one."""
+
+MAX_RETRY_WAIT_SECONDS = 2.0
 
 CONNECT_SECONDS = 10
 
@@ -107,7 +111,7 @@ class Operations:
                     raise await self._unavailable(error) from error
             await asyncio.sleep(wait)
             await self._replace_broken_connections()
-            wait *= 2
+            wait = min(2 * wait, MAX_RETRY_WAIT_SECONDS)
 
     async def _unavailable(self, error: psycopg.OperationalError) -> OperationsUnavailable:
         """What to raise after ``error``; a full pool is told apart from a Postgres that is away."""
@@ -181,9 +185,11 @@ async def open_operations(
     """Our own Postgres with its schema up to date; closed when nothing is left to be written.
 
     conninfo: as ``operations_conninfo`` returns it. pool_size: connections at most.
-    Raises FatalError when Postgres does not answer, or when its schema is newer than this code.
+    Raises FatalError when Postgres does not answer, or when its schema is newer than this code; SettingsError
+    where a transaction pooler stands before it.
     """
     try:
+        await asyncio.to_thread(require_sessions, conninfo)
         async with await AsyncConnection.connect(
             conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS
         ) as connection:

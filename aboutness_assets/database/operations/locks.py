@@ -4,75 +4,224 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TypeAlias
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from aboutness_assets.database.postgres_errors import database_errors_as_sentences, postgres_message
-from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.database.operations.connection import RETRY_SECONDS
+from aboutness_assets.database.operations.schema import migrate
+from aboutness_assets.database.pooler import require_sessions
+from aboutness_assets.database.postgres_errors import (
+    DatabaseError,
+    database_errors_as_sentences,
+    postgres_message,
+)
+from aboutness_assets.domain.errors import FatalError, first_error
 
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """Seconds, seconds and probes: no firewall drops the lock's connection as idle, and its loss is noticed."""
 
+_SECONDS_BETWEEN_ATTEMPTS = 0.2
+
+HOLDERS_FIRST_SECONDS = 5.0
+"""So much longer waits a run that waited for a lock when Postgres went away: the holder may retake it."""
+
 
 @asynccontextmanager
 async def exclusive_ranges(
-    conninfo: str, table_id: str, range_keys: Sequence[str] | None, log: logging.Logger
+    conninfo: str,
+    table_id: str,
+    range_keys: Sequence[str] | None,
+    log: logging.Logger,
+    *,
+    retake_seconds: float = RETRY_SECONDS,
 ) -> AsyncIterator[None]:
     """Hold ranges for this run alone (None: the whole table); waits while another run holds one of them.
 
-    conninfo: of our own Postgres, as ``operations_conninfo`` returns it. The locks are session locks on a
-    connection of their own, so they end with the process. When that connection is lost another run may take
-    the ranges: then the body is cancelled and FatalError is raised.
+    conninfo: of our own Postgres, as ``operations_conninfo`` returns it; its schema is brought up to date.
+    The locks are session locks on a connection of their own, so they end with the process. When that
+    connection is lost they are taken again, for ``retake_seconds``. If another run had one of them meanwhile,
+    or Postgres stays away, the body is cancelled and FatalError is raised.
+    Raises SettingsError where a transaction pooler stands before our own Postgres.
     """
-    conninfo = make_conninfo(conninfo, **_KEEPALIVES)
-    fault: BaseException
+    # All runs take their ranges in the same order, so no two can wait for each other.
+    names = {f"{table_id} table": range_keys is not None}
+    names |= {f"{table_id} range {key}": False for key in sorted(set(range_keys or ()))}
+    locks = _Locks(make_conninfo(conninfo, **_KEEPALIVES), names, log, retake_seconds)
     with database_errors_as_sentences(
         "Our own Postgres (DAGSTER_PG_URL) cannot be used",
         "Nothing was asked or written; start it, or set the URL of one that runs.",
     ):
-        opened = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
-    async with opened as connection:
-        await _lock(connection, f"{table_id} table", shared=range_keys is not None, log=log)
-        # All runs take their ranges in the same order, so no two can wait for each other.
-        for range_key in sorted(set(range_keys or ())):
-            await _lock(connection, f"{table_id} range {range_key}", shared=False, log=log)
-        try:
-            async with asyncio.TaskGroup() as group:
-                watch = group.create_task(_raise_when_lost(connection))
-                yield
-                watch.cancel()
-            return
-        except BaseExceptionGroup as faults:
-            fault = faults.exceptions[0]
-        raise fault
-
-
-async def _raise_when_lost(connection: psycopg.AsyncConnection) -> None:
+        await asyncio.to_thread(require_sessions, conninfo)
+        await locks.take()
     try:
-        async for _ in connection.notifies():  # no notification ever comes, but the connection's end is seen
-            pass
-    except psycopg.OperationalError as lost:
-        raise FatalError(
-            "The lock on the ranges was lost with its connection to our own Postgres (DAGSTER_PG_URL): "
-            f"{postgres_message(lost)}. As another run could take the ranges now, this one stops. "
-            "What was written and what was paid for is kept; run it again."
-        ) from lost
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(locks.keep())
+            yield
+            watch.cancel()
+        return
+    except BaseExceptionGroup as faults:
+        fault = first_error(faults, (FatalError, DatabaseError))
+    finally:
+        await locks.release()
+    raise fault
 
 
-async def _lock(connection: psycopg.AsyncConnection, name: str, *, shared: bool, log: logging.Logger) -> None:
+class _Locks:
+    """Locks that one session holds together; names: each lock's name, and whether it is shared."""
+
+    def __init__(
+        self, conninfo: str, names: Mapping[str, bool], log: logging.Logger, retake_seconds: float
+    ) -> None:
+        self._conninfo = conninfo
+        self._names = names
+        self._log = log
+        self._retake_seconds = retake_seconds
+        self._connection: psycopg.AsyncConnection | None = None
+        self._backends: list[tuple[int, datetime]] = []
+        self._times_taken: Mapping[str, int] = {}
+
+    async def take(self) -> None:
+        """Wait for all locks. Raises psycopg.Error where Postgres is away, at first or for too long."""
+        connection = await self._connect()
+        await migrate(connection)
+        away_since = None
+        while True:
+            try:
+                for name, shared in self._names.items():
+                    await self._wait_for(connection, name, shared=shared)
+                self._times_taken = await self._count_taking(connection)
+                return
+            except psycopg.OperationalError as lost:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > self._retake_seconds:
+                    raise
+                self._log.warning("Waiting for a lock begins again: %s.", postgres_message(lost))
+            await asyncio.sleep(HOLDERS_FIRST_SECONDS)
+            try:
+                connection = await self._connect()
+                away_since = None
+            except psycopg.OperationalError:
+                continue  # the old connection, still broken, raises again
+
+    async def keep(self) -> None:
+        """Take the locks again whenever their session is lost. Raises FatalError where that cannot be."""
+        while True:
+            lost = await self._loss()
+            self._log.warning(
+                "The connection to our own Postgres (DAGSTER_PG_URL) that holds the locks on the ranges was "
+                "lost (%s); they are taken again.",
+                lost,
+            )
+            deadline = time.monotonic() + self._retake_seconds
+            while True:
+                try:
+                    if await self._retake():
+                        break
+                except psycopg.OperationalError as error:
+                    lost = postgres_message(error)
+                if time.monotonic() > deadline:
+                    raise FatalError(
+                        "The locks on the ranges were lost with our own Postgres (DAGSTER_PG_URL), which was "
+                        f"away for {self._retake_seconds:.0f} s: {lost}. What was written and what was paid "
+                        "for is kept; run it again when it is back."
+                    )
+                await asyncio.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+
+    async def release(self) -> None:
+        """Let go of all locks."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        await self.release()
+        self._connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        cursor = await self._connection.execute(
+            "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"
+        )
+        self._backends += await cursor.fetchall()
+        return self._connection
+
+    async def _end_lost_backends(self, connection: psycopg.AsyncConnection) -> bool:
+        """Whether server processes of connections that were lost are still there; they are told to end."""
+        cursor = await connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " join unnest(%s::integer[], %s::timestamptz[]) as ours (pid, backend_start)"
+            " using (pid, backend_start) where pid <> pg_backend_pid()",
+            [[pid for pid, _ in self._backends], [begun_at for _, begun_at in self._backends]],
+        )
+        return await cursor.fetchone() is not None
+
+    async def _loss(self) -> str:
+        """Wait until the connection is lost; what was said."""
+        assert self._connection is not None
+        try:
+            async for _ in self._connection.notifies():  # none ever comes, but the connection's end is seen
+                pass
+        except psycopg.OperationalError as lost:
+            return postgres_message(lost)
+        return "it was closed"
+
+    async def _wait_for(self, connection: psycopg.AsyncConnection, name: str, *, shared: bool) -> None:
+        if await _try_to_lock(connection, name, shared=shared):
+            return
+        self._log.info(
+            "Another run is working on %s: waiting until it is done, so that nothing is paid for twice.",
+            name,
+        )
+        kind = "_shared" if shared else ""
+        await connection.execute(f"select pg_advisory_lock{kind}(hashtextextended(%s, 0))", [name])
+
+    async def _retake(self) -> bool:
+        """Whether all locks are held again; False where the server has not yet noticed the loss.
+
+        Raises FatalError where another run has, or had, one of them.
+        """
+        connection = await self._connect()
+        for name, shared in self._names.items():
+            if not await _try_to_lock(connection, name, shared=shared):
+                if await self._end_lost_backends(connection):
+                    return False
+                raise _taken(name)
+        for name, times in (await self._times(connection)).items():
+            if times != self._times_taken[name]:
+                raise _taken(name)
+        self._log.info("The locks on the ranges are held again; no other run had them meanwhile.")
+        return True
+
+    async def _count_taking(self, connection: psycopg.AsyncConnection) -> dict[str, int]:
+        """Count that the exclusive locks were taken; how often each lock was by now."""
+        await connection.execute(
+            "insert into aboutness_ops.lock_taken as known (name, times) select unnest(%s::text[]), 1"
+            " on conflict (name) do update set times = known.times + 1",
+            [[name for name, shared in self._names.items() if not shared]],
+        )
+        return await self._times(connection)
+
+    async def _times(self, connection: psycopg.AsyncConnection) -> dict[str, int]:
+        cursor = await connection.execute(
+            "select name, times from aboutness_ops.lock_taken where name = any(%s)", [list(self._names)]
+        )
+        return dict.fromkeys(self._names, 0) | dict(await cursor.fetchall())
+
+
+def _taken(name: str) -> FatalError:
+    return FatalError(
+        "The locks on the ranges were lost with the connection to our own Postgres (DAGSTER_PG_URL), and "
+        f"another run took {name} meanwhile, so this one stops. What was written and what was paid for is "
+        "kept; run it again."
+    )
+
+
+async def _try_to_lock(connection: psycopg.AsyncConnection, name: str, *, shared: bool) -> bool:
     kind = "_shared" if shared else ""
     cursor = await connection.execute(f"select pg_try_advisory_lock{kind}(hashtextextended(%s, 0))", [name])
-    if await cursor.fetchone() == (True,):
-        return
-    log.info(
-        "Another run is working on %s: waiting until it is done, so that nothing is paid for twice.",
-        name,
-    )
-    await connection.execute(f"select pg_advisory_lock{kind}(hashtextextended(%s, 0))", [name])
+    return await cursor.fetchone() == (True,)
 
 
 HoldIdle: TypeAlias = Callable[[Collection[str]], Awaitable[set[str]]]

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -21,15 +22,36 @@ from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.postgres_errors import postgres_message
 from aboutness_assets.database.service.confidence_labels import AS_THEY_ARE, Labels
-from aboutness_assets.database.service.id_columns import is_one_of
+from aboutness_assets.database.service.id_columns import CASTS, is_one_of
+from aboutness_assets.database.service.table_identity import TableIdentity
 from aboutness_assets.database.service.vectors import VectorKind, encode, register, size_function
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.domain.songs import Aboutness, FailedSong, IdType, SongId, song_id_of
+from aboutness_assets.domain.songs import Aboutness, IdType, SongId, song_id_of
 
 _INSERT: LiteralString = (
     "insert into song_aboutness (song_id, emotions_text, emotions_confidence, emotions_vector,"
     " moments_text, moments_confidence, moments_vector)"
     " values (%s, %s, %s, %s, %s, %s, %s)"
+)
+
+_ABOUT_THE_TABLE = frozenset(
+    "08 0A 0B 0L 0P 24 25 26 28 34 3B 3D 3F 42 53 54 55 57 58 72 F0 HV XX".split()  # noqa: SIM905
+)
+"""Classes of SQLSTATE that speak of the table, the role or the session (appendix A of Postgres' manual). All
+others are about what a row holds: its data, constraints, and whatever codes a trigger raises."""
+
+_FOREIGN_CHARACTERS = ("22021", "22P05")
+"""SQLSTATEs of a text with a character that the server's encoding lacks."""
+
+_TOO_LONG = "22001"
+"""SQLSTATE of a text that is too long for its column."""
+
+NOT_THERE = ""
+"""Stands for the SQLSTATE where Postgres accepted a row without an error and the row is not in the table."""
+
+_NOT_THERE_REASON = (
+    "Postgres accepted the row without an error, but it is not in song_aboutness: a trigger or a rule drops "
+    "it, a unique constraint on other columns keeps it out, or row-level security hides it from the role."
 )
 
 
@@ -60,26 +82,61 @@ class Row:
     moments_vector: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that Postgres did not take: the SQLSTATE (or NOT_THERE), and why, in one sentence."""
+
+    song_id: SongId
+    sqlstate: str
+    reason: str
+
+    @property
+    def has_foreign_characters(self) -> bool:
+        """Whether the server's encoding lacks a character of its texts."""
+        return self.sqlstate in _FOREIGN_CHARACTERS
+
+    @property
+    def text_does_not_fit(self) -> bool:
+        """Whether another text for the song may be taken, and this one never will."""
+        return self.has_foreign_characters or self.sqlstate == _TOO_LONG
+
+
 @dataclass(slots=True)
 class Inserted:
-    """What became of the rows of one call: how many were written, how many were there, which were refused."""
+    """What became of the rows of one call; ``written`` and ``already_there`` were seen in the table."""
 
     written: int = 0
     already_there: int = 0
-    failed: list[FailedSong] = field(default_factory=list)
+    refused: list[RefusedRow] = field(default_factory=list)
+
+
+class _RowRefused(Exception):
+    """Postgres refuses one of the rows of a transaction, or several."""
+
+    def __init__(self, sqlstate: str, message: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class _RowsNotThere(Exception):
+    """Rows that are not in the table after they were inserted; the transaction is rolled back."""
+
+    def __init__(self, song_ids: set[str]) -> None:
+        super().__init__()
+        self.song_ids = song_ids
 
 
 @dataclass(frozen=True, slots=True)
 class AboutnessTable:
     """song_aboutness as it is in the service's database.
 
-    table_id names the table in our own records: database, schema and oid. vector_oid is the vector columns'
-    type in pg_type, vector_schema the schema of it. dimension, in numbers per vector, is None where neither
+    identity names the table in our own records. vector_oid is the vector columns' type
+    in pg_type, vector_schema the schema of it. dimension, in numbers per vector, is None where neither
     the columns (arrays, a bare vector), nor their CHECKs, nor a row say it. confidence_labels: what is
     written for each confidence.
     """
 
-    table_id: str
+    identity: TableIdentity
     id_type: IdType
     vector_kind: VectorKind
     vector_oid: int
@@ -87,6 +144,11 @@ class AboutnessTable:
     dimension: int | None
     confidence_labels: Labels = field(default_factory=lambda: AS_THEY_ARE)
     retry: InsertRetry = DEFAULT_INSERT_RETRY
+
+    @property
+    def table_id(self) -> str:
+        """What the table is called in our own records."""
+        return self.identity.table_id
 
     @property
     def vector_size(self) -> sql.Composable:
@@ -100,24 +162,30 @@ class AboutnessTable:
     async def insert(self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger) -> Inserted:
         """Insert rows, in one transaction where Postgres takes them all; a row that exists stays as it is.
 
-        Rows that Postgres refuses are halved until the refused ones are alone: those are left out and
-        reported, the others are written. A lost connection is tried again.
+        Every row is looked up before the commit. Rows that Postgres refuses are halved until the refused ones
+        are alone: those are left out and reported, the others are written. A lost connection is tried again,
+        and so is a server that is read-only, as one is during a failover.
         Raises FatalError when no row can be written (rights, table, columns, disk, Postgres away).
         """
         try:
             return await self._in_one_transaction(pool, rows, log)
-        except (errors.DataError, errors.IntegrityError, errors.RaiseException) as refused:
+        except _RowsNotThere as lost:
+            return _sum(
+                await self.insert(pool, [row for row in rows if str(row.song_id) not in lost.song_ids], log),
+                Inserted(
+                    refused=[
+                        RefusedRow(row.song_id, NOT_THERE, _NOT_THERE_REASON)
+                        for row in rows
+                        if str(row.song_id) in lost.song_ids
+                    ]
+                ),
+            )
+        except _RowRefused as refused:
             if len(rows) == 1:
-                reason = f"Postgres refused the row: {postgres_message(refused)}"
-                return Inserted(failed=[FailedSong(rows[0].song_id, "insert", reason)])
+                reason = f"Postgres refused the row: {refused}."
+                return Inserted(refused=[RefusedRow(rows[0].song_id, refused.sqlstate, reason)])
         middle = len(rows) // 2
-        first = await self.insert(pool, rows[:middle], log)
-        second = await self.insert(pool, rows[middle:], log)
-        return Inserted(
-            written=first.written + second.written,
-            already_there=first.already_there + second.already_there,
-            failed=first.failed + second.failed,
-        )
+        return _sum(await self.insert(pool, rows[:middle], log), await self.insert(pool, rows[middle:], log))
 
     async def existing(self, pool: AsyncConnectionPool, song_ids: Collection[SongId]) -> set[SongId]:
         """Which of these songs have a row."""
@@ -150,12 +218,9 @@ class AboutnessTable:
             try:
                 # The URL may ask to wait for Postgres indefinitely; an insert does not.
                 seconds = min(pool.timeout, self.retry.seconds)
-                async with pool.connection(seconds) as connection, connection.transaction():
-                    written = await self.insert_into(connection, rows)
-                    return Inserted(written=written, already_there=len(rows) - written)
-            except (errors.DataError, errors.IntegrityError, errors.RaiseException):
-                raise
-            except psycopg.OperationalError as lost:
+                async with pool.connection(seconds) as connection:
+                    return await self._insert_all(connection, rows)
+            except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as lost:
                 now = time.monotonic()
                 deadline = min(deadline, now + self.retry.seconds)
                 wait = self.retry.first_wait_seconds * 2 ** (attempt - 1)
@@ -174,6 +239,30 @@ class AboutnessTable:
             await asyncio.sleep(wait)
             attempt += 1
 
+    async def _insert_all(self, connection: AsyncConnection, rows: Sequence[Row]) -> Inserted:
+        try:
+            with _refusals_of_rows():  # around the commit too, which checks deferred constraints
+                async with connection.transaction():
+                    written = await self.insert_into(connection, rows)
+                    if not_there := await self._not_there(connection, rows):
+                        raise _RowsNotThere(not_there)
+            return Inserted(written=written, already_there=len(rows) - written)
+        except errors.ReadOnlySqlTransaction:
+            await connection.close()  # the server that the next attempt finds may be another
+            raise
+
+    async def _not_there(self, connection: AsyncConnection, rows: Sequence[Row]) -> set[str]:
+        """The ids, as text, of the rows that this transaction cannot see in the table."""
+        if not rows:
+            return set()
+        cursor = await connection.execute(
+            sql.SQL(
+                "select wanted::text from unnest({}::{}[]) wanted"
+                " where not exists (select from song_aboutness where song_id = wanted)"
+            ).format(sql.Literal([str(row.song_id) for row in rows]), CASTS[self.id_type])
+        )
+        return {song_id for (song_id,) in await cursor.fetchall()}
+
     def _parameters(self, row: Row) -> list[Any]:
         about, labels = row.aboutness, self.confidence_labels
         return [
@@ -185,3 +274,28 @@ class AboutnessTable:
             labels[about.moments_confidence],
             encode(row.moments_vector, self.vector_kind),
         ]
+
+
+@contextmanager
+def _refusals_of_rows() -> Iterator[None]:
+    """Raise _RowRefused where Postgres, or its driver, finds fault with what a row holds."""
+    try:
+        yield
+    except UnicodeEncodeError as unencodable:
+        raise _RowRefused("22021", str(unencodable)) from unencodable
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        # The driver's own errors have no SQLSTATE: text with a NUL is one.
+        sqlstate = error.sqlstate or ("22021" if isinstance(error, errors.DataError) else "0A")
+        if sqlstate[:2] in _ABOUT_THE_TABLE:
+            raise
+        raise _RowRefused(sqlstate, postgres_message(error)) from error
+
+
+def _sum(first: Inserted, second: Inserted) -> Inserted:
+    return Inserted(
+        first.written + second.written,
+        first.already_there + second.already_there,
+        first.refused + second.refused,
+    )

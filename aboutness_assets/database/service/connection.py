@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from aboutness_assets.database.pooler import is_pooled
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
 from aboutness_assets.database.url import ServiceUrl
 from aboutness_assets.domain.errors import FatalError
@@ -97,13 +99,16 @@ class ServicePool(AsyncConnectionPool[AsyncConnection]):
 async def open_service(url: ServiceUrl, max_size: int) -> AsyncIterator[ServicePool]:
     """A pool of at most ``max_size`` connections to the service's Postgres.
 
+    Behind a pooler of any kind it relies on no session, whether or not the URL says ``pgbouncer=true``.
     Raises FatalError where Postgres does not answer or refuses the role.
     """
     with database_errors_as_sentences(
         "The service's Postgres (DATABASE_URL) cannot be used",
         "Nothing was asked or written; check the URL and that it runs.",
     ):
-        async with await AsyncConnection.connect(url.conninfo):
-            pass
+        async with await AsyncConnection.connect(url.conninfo) as connection:
+            cursor = await connection.execute("select pg_backend_pid()", prepare=False)
+            if (pid := await cursor.fetchone()) and is_pooled(connection.info.backend_pid, int(pid[0])):
+                url = replace(url, transaction_pooler=True, prepare_threshold=None)
     async with ServicePool(url, max_size) as pool:
         yield pool

@@ -20,6 +20,7 @@ from aboutness_assets.database.service.confidence_labels import (
     labels_in_checks,
 )
 from aboutness_assets.database.service.id_columns import ID_TYPES, ID_TYPES_OF_ROWS
+from aboutness_assets.database.service.table_identity import read_identity
 from aboutness_assets.database.service.vectors import VectorKind, size_function
 from aboutness_assets.domain.errors import FatalError
 
@@ -56,18 +57,12 @@ async def read_table(
     Raises FatalError, naming everything that is not as agreed, when rows could not be inserted. What only an
     INSERT shows is insert_probe.py's.
     """
-    cursor = await connection.execute(
-        "select current_database() || '.' || n.nspname || '.song_aboutness#' || c.oid"
-        " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-        " where c.oid = to_regclass('song_aboutness')"
-    )
-    found = await cursor.fetchone()
-    if found is None:
+    identity = await read_identity(connection)
+    if identity is None:
         raise FatalError(
             "There is no table song_aboutness in the database of DATABASE_URL (or its role may not see it). "
             "Check the database, and the schema in ?schema=."
         )
-    (table_id,) = found
     columns = await _columns(connection)
     problems = _problems(columns)
     if not await _song_id_is_unique(connection):
@@ -91,7 +86,7 @@ async def read_table(
         )
     kind = _VECTOR_KINDS[emotions.type_name]
     return AboutnessTable(
-        table_id,
+        identity,
         ID_TYPES[columns["song_id"].type_name],
         kind,
         emotions.type_oid,

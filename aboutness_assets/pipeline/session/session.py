@@ -19,6 +19,7 @@ from aboutness_assets.database.operations.ledger import budget_spending
 from aboutness_assets.database.operations.limit_store import PostgresLimitStore
 from aboutness_assets.database.operations.locks import HoldIdle, checks_alone, exclusive_ranges
 from aboutness_assets.database.operations.old_style_baseline import OldStyleBaseline
+from aboutness_assets.database.operations.table_ids import adopt_former_id, namesakes
 from aboutness_assets.database.operations.verification import WHOLE_TABLE_KEY, Verification
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
@@ -147,6 +148,14 @@ class Session:
             )
         )
         run = self.range_run()
+        if others := await namesakes(self.operations, run.table_id):
+            log.warning(
+                "Nothing is on record of the table %s, but of %s. If it is the same table, moved to another "
+                "cluster, stop this run and give its records the new id first (docs/operating.md, Moving a "
+                "database): budgets, kept answers and failed songs start at zero otherwise.",
+                run.table_id,
+                ", ".join(others),
+            )
         spent = await budget_spending(self.operations, run.table_id, run.budget)
         tariff = tariff_of(settings, transport.base_url)
         if not tariff.is_known:
@@ -263,6 +272,7 @@ async def open_unrecorded(settings: Settings, tuning: Tuning = DEFAULT_TUNING) -
             open_own_database(settings, tuning) as operations,
         ):
             table = await read_aboutness_table(pool, tuning)
+            await adopt_former_id(operations, table.identity.former_id, table.table_id)
             await songs_id_type(pool, settings, table)
             yield Session(pool, operations, table, tuning, settings)
 
