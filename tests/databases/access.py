@@ -1,6 +1,6 @@
 """Cases of rights, row-level security, read-only servers and settings of the database."""
 
-from tests.databases.case import STANDBY, Case, FailsUnpaid, Fills
+from tests.databases.case import FAILOVER, STANDBY, Case, FailsUnpaid, Fills
 
 RIGHTS = [
     Case(
@@ -112,6 +112,7 @@ READ_ONLY = [
         "alter role {role} in database {database} set default_transaction_read_only = on",
     ),
     Case("a hot standby", FailsUnpaid("standby"), server=STANDBY),
+    Case("a standby that is promoted while a run writes", Fills(), server=FAILOVER),
 ]
 
 SETTINGS = [
@@ -128,6 +129,11 @@ SETTINGS = [
         " alter database {database} set bytea_output = 'escape';"
         " alter database {database} set timezone = 'Asia/Kathmandu';"
         " alter database {database} set extra_float_digits = 0",
+    ),
+    Case(
+        "a client_encoding of LATIN1",
+        Fills(),
+        "alter role {role} in database {database} set client_encoding = 'LATIN1'",
     ),
     Case(
         "no search_path",

@@ -37,6 +37,13 @@ KEYS = [
         "alter table song_aboutness add version int not null default 1 unique",
     ),
     Case(
+        "a unique constraint that one row breaks",
+        FailsItsSong("12", "accepted the row without an error"),
+        "alter table song_aboutness add constraint one_text unique (emotions_text);"
+        " update songs set title = (select title from songs where song_id = 11),"
+        " artist = (select artist from songs where song_id = 11) where song_id = 12",
+    ),
+    Case(
         "a foreign key to the songs",
         Fills(),
         "alter table song_aboutness add foreign key (song_id) references songs",
@@ -65,6 +72,11 @@ KEYS = [
 
 TRIGGERS = [
     Case("a trigger that returns NULL", FailsUnpaid("on_insert"), trigger("return null;")),
+    Case(
+        "a trigger that returns NULL for one song",
+        FailsItsSong("7", "accepted the row without an error"),
+        trigger("if new.song_id = 7 then return null; end if; return new;"),
+    ),
     Case(
         "a trigger that raises",
         FailsUnpaid("only the service writes here"),

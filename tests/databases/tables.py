@@ -70,6 +70,11 @@ TABLES = [
         "alter table songs rename to tracks",
     ),
     Case(
+        "an empty catalogue",
+        FailsUnpaid("no song"),
+        "delete from songs",
+    ),
+    Case(
         "a view for song_aboutness",
         Fills(),
         "alter table song_aboutness rename to about; create view song_aboutness as select * from about;"

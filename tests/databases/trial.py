@@ -29,8 +29,8 @@ _run_numbers = count(1)
 
 
 OF_THE_DATABASE = re.compile(
-    "DATABASE_URL|DAGSTER_PG_URL|songs|song_aboutness|server|encoding|rights|row-level security|pooler"
-    "|collation|insert|characters|triggers|sequences"
+    "DATABASE_URL|DAGSTER_PG_URL|songs|song_aboutness|catalogue|server|encoding|rights|row-level security"
+    "|pooler|collation|insert|characters|triggers|sequences"
 )
 """The checks of a preflight that look at a database; the others are about money and the provider."""
 
