@@ -74,7 +74,9 @@ class Trial:
         self._backfills = Backfills(
             reached.service, stand_in, settings_of_all_runs=settings, tuning=IMPATIENT
         )
-        stand_in.control({"refused_parameters": list(case.refused_parameters)})
+        # What happens during a run is to happen before its first rows are inserted.
+        slowly = {"latency_seconds": {"chat": 3}} if reached.during_run is not None else {}
+        stand_in.control({"refused_parameters": list(case.refused_parameters), **slowly})
 
     async def outcome(self) -> Outcome:
         """Try it."""
