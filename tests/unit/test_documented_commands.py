@@ -52,7 +52,7 @@ COVERED = {
     r"printf .*openssl passwd -6.*": (ACCESS, '"passwd", "-6"'),
     r"pip install uv": ("tools/lock", "pip install uv"),
     r"make (check|lint|types|contracts|audit)": (CI, "make check"),
-    r"make (test-all|coverage)": (CI, "make coverage"),
+    r"make test-all": (CI, "bin/test"),
     r"make fuzz.*": ("tests/fuzz/test_short_campaign.py", "tools.fuzz_campaign"),
     r"make benchmark.*": (__file__, '"-m", "benchmarks", "--help"'),
     r"make databases.*": ("tools/databases", "tools.databases_report"),
@@ -60,7 +60,7 @@ COVERED = {
     r"make endpoints": ("tests/unit/test_endpoints_report.py", "document(PROVIDERS)"),
     r"make reliability.*": ("tools/reliability", "tools.reliability_report"),
     # Below these run for real, or make says what it would do.
-    r"make (help|setup|hooks|test|lock|screenshots|asset-graph).*": (__file__, '"make", "--dry-run"'),
+    r"make (help|setup|hooks|test|coverage|lock|screenshots|asset-graph).*": (__file__, '"make", "--dry-run"'),
 }
 """Patterns of whole commands, each with the file that runs them and what it must contain for that."""
 
