@@ -60,7 +60,10 @@ COVERED = {
     r"make endpoints": ("tests/unit/test_endpoints_report.py", "document(PROVIDERS)"),
     r"make reliability.*": ("tools/reliability", "tools.reliability_report"),
     # Below these run for real, or make says what it would do.
-    r"make (help|setup|hooks|test|coverage|lock|screenshots|asset-graph).*": (__file__, '"make", "--dry-run"'),
+    r"make (help|setup|hooks|test|coverage|lock|screenshots|asset-graph).*": (
+        __file__,
+        '"make", "--dry-run"',
+    ),
 }
 """Patterns of whole commands, each with the file that runs them and what it must contain for that."""
 

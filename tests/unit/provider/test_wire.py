@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -257,7 +258,13 @@ def test_vectors_come_by_index() -> None:
     assert third.tolist() == [3, 4]
 
 
-MISSING_INDEX = object()
+class Missing(Enum):
+    """In place of what an item lacks; its name is the same in every process."""
+
+    INDEX = auto()
+
+
+MISSING_INDEX = Missing.INDEX
 
 
 def items_of(indexes: list[object]) -> list[dict[str, object]]:
