@@ -327,8 +327,50 @@ async def test_what_was_let_pass_between_two_429s_is_the_limit_and_is_held_befor
     for _ in range(400):
         rates.append((await store.reserve(50, 1)).request_rate)
         clock.now += 1
-    assert rates[:295] == pytest.approx([0.985 * 10] * 295)
+    assert rates[:300] == pytest.approx([0.985 * 9.9] * 300)
     assert rates[-1] > 20
+
+
+async def test_the_longer_a_bucket_is_known_the_more_exactly_it_is_measured(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store(waits=(0,))
+    await store.reserve(1, 1)
+    await observe(store)
+    await sent_and_refused(store, clock, 7, 1)
+    rates = []
+    for requests, seconds in ((8, 70), (4, 30), (2, 15), (2, 15)):
+        await observe(store)
+        await sent_and_refused(store, clock, requests, seconds)
+        rates.append(60 * (await store.reserve(0, 0)).request_rate / 0.985)
+
+    assert rates == pytest.approx([7, 7, 7, 7])  # by the last 15 seconds alone it would be 8
+
+
+async def test_a_429_that_names_a_longer_wait_than_a_bucket_needs_is_of_a_sliding_minute(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store()
+    for requests in (31, 11):
+        reserved = await store.reserve(requests, 0)
+        clock.now += 5
+        pause = await store.rate_limited(age=0, requests=reserved.requests, wait=40)
+        clock.now += pause.seconds
+
+    assert (await store.reserve(0, 0)).request_rate == pytest.approx(0.985 * 40 / 60)
+
+
+async def test_requests_that_met_the_same_429_were_not_let_pass(make_store: MakeStore, clock: Clock) -> None:
+    store = make_store()
+    await store.reserve(40, 0)
+    clock.now += 5
+    for number in (33, 31, 32, *range(34, 41)):  # of two processes, so not in order
+        await store.rate_limited(age=0, requests=number, wait=None)
+    clock.now += 15
+    again = await store.reserve(1, 0)
+    await store.rate_limited(age=0, requests=again.requests, wait=None)
+
+    assert (await store.reserve(0, 0)).request_rate == pytest.approx(0.985 * 30 / 60)
 
 
 async def test_a_sliding_minute_lets_nothing_pass_after_a_pause_and_what_it_let_pass_is_the_limit(

@@ -96,6 +96,8 @@ class _State:
     requests_reserved: float = 0.0
     tokens_reserved: float = 0.0
     refused: float = 0.0
+    refused_at: float = -math.inf
+    refused_before: float = 0.0
     observed_at: float = -math.inf
     observed_requests: float = 0.0
     observed_tokens: float = 0.0
@@ -113,6 +115,8 @@ class _State:
     lowest_minute: float = math.inf
     is_window: bool = False
     steady_rate: float = math.inf
+    baseline_at: float = -math.inf
+    baseline_requests: float = 0.0
     consecutive_429s: int = 0
     paused_at: float = -math.inf
     paused_until: float = -math.inf
@@ -127,6 +131,8 @@ class _State:
         if not later:
             return now - earlier[-1][column]
         first, second = earlier[-1], later[0]
+        if second[0] - first[0] > 2:  # after a pause: they were sent at its end
+            return now - first[column]
         share = (before - first[0]) / (second[0] - first[0])
         return math.ceil(now - (first[column] + share * (second[column] - first[column])) - 1e-6)
 
@@ -210,17 +216,31 @@ class MemoryLimitStore:
         now = self._clock()
         state = self._state_at(now)
         until_before = max(now, state.paused_until)
+        asked = wait or 0.0
         begins = now - age > state.paused_at and now - age >= state.paused_until
+        # A request with an earlier place than the one whose 429 came first had not been let pass.
+        let_pass = requests - state.refused if begins else requests - 1 - state.refused_before
+        if let_pass <= state.baseline_requests:
+            state.baseline_requests -= 1
+        if let_pass <= state.exhausted_requests:
+            state.exhausted_requests -= 1
         if begins:
             state.consecutive_429s += 1
             named = self._waits[min(state.consecutive_429s, len(self._waits)) - 1] if wait is None else wait
             wait = max(named, min(2 ** min(state.consecutive_429s, 20) / 1000, self._waits[-1]))
             sent = max(requests - 1 - state.refused, state.exhausted_requests, state.sent[-1][1])
-            self._decrease_rate(state, now - age, sent)
-            state.paused_at = now
+            self._decrease_rate(state, now - age, sent, asked)
+            state.paused_at, state.refused_at, state.refused_before = now, now - age, state.refused
         state.refused += 1
+        state.sent = [
+            (at, max(total - 1, min(total, state.exhausted_requests)), used)
+            if at >= now - age - 1e-3
+            else (at, total, used)
+            for at, total, used in state.sent
+        ]
         state.paused_until = max(until_before, now + (wait or 0.0))
-        state.requests_line.postpone(until_before, state.paused_until, sent=float(until_before == now))
+        followed = until_before == now and not state.is_window  # a sliding minute may still be full
+        state.requests_line.postpone(until_before, state.paused_until, sent=float(followed))
         state.tokens_line.postpone(until_before, state.paused_until, sent=0.0)
         return Pause(state.paused_until - now, state.paused_until - until_before, begins)
 
@@ -266,7 +286,10 @@ class MemoryLimitStore:
 
     @staticmethod
     def _remember(state: _State, sent_at: float, observation: Observation) -> None:
-        entry = (sent_at, observation.requests - state.refused, observation.tokens)
+        let_pass = observation.requests - state.refused_before
+        if sent_at >= state.refused_at - 1e-3:
+            let_pass = max(observation.requests - state.refused, state.exhausted_requests)
+        entry = (sent_at, let_pass, observation.tokens)
         if len(state.sent) > 1 and sent_at < state.sent[-2][0] + 1:
             state.sent[-1] = entry
         else:
@@ -333,8 +356,11 @@ class MemoryLimitStore:
             now - state.observed_at,
         )
 
-    def _decrease_rate(self, state: _State, at: float, sent: float) -> None:
-        """at: when the request was sent that met the 429; sent: requests that were let pass until then."""
+    def _decrease_rate(self, state: _State, at: float, sent: float, asked: float) -> None:
+        """at: when the request was sent that met the 429; sent: requests that were let pass until then.
+
+        asked: seconds that the 429 names, else 0.
+        """
         if not state.slow_start and at < state.exhausted_at + 0.5:
             return  # sent before others knew
         rpm = _smallest(self._requests_per_minute, state.requests.limit)
@@ -343,6 +369,7 @@ class MemoryLimitStore:
             state.lowest_minute = state.recent(at, sent, 1)
             state.base_rate = 0.95 * rpm / 60 if rpm else min(_probing_rate(state, rpm) / 2, since / seconds)
             state.base_rate = max(1 / 60, state.base_rate)
+            state.baseline_at, state.baseline_requests = at, sent
         elif rpm is not None:
             if since < MIN_REQUESTS:
                 return
@@ -350,48 +377,72 @@ class MemoryLimitStore:
                 rpm / 60 / 4, min(rpm / 60, 0.95 * since / seconds, _probing_rate(state, rpm))
             )
         else:
-            self._measure(state, state.recent(at, sent, 1), since, seconds)
+            in_minute = state.recent(at, sent, 1)
+            self._measure(state, in_minute, since, seconds, at=at, sent=sent, asked=asked)
+        if state.slow_start or rpm is not None or since:
+            state.exhausted_at, state.exhausted_requests = at, sent
         state.slow_start, state.growth_seconds = False, 0.0
-        state.exhausted_at, state.exhausted_requests = at, sent
 
     @staticmethod
-    def _measure(state: _State, in_minute: float, since: float, seconds: float) -> None:
+    def _measure(
+        state: _State, in_minute: float, since: float, seconds: float, *, at: float, sent: float, asked: float
+    ) -> None:
         """Sets the rate to what was let pass.
 
         in_minute: in the minute that ended with the 429. since: in the seconds since the limit was used up
-        before.
+        before. at, sent: see _decrease_rate. asked: seconds that the 429 names, else 0.
         """
         probing = _probing_rate(state, None)
         grew = state.growth_seconds >= state.hold_seconds > 0
-        paused = state.paused_until - state.paused_at
-        if grew and in_minute / 60 > 1.5 * state.steady_rate:  # the limit is another one
+        if grew and in_minute > 90 * state.steady_rate + 3 and state.base_rate == state.steady_rate:
+            # A bucket had filled up, or the limit is another one: the next 429 tells.
             state.lowest_minute, state.is_window = in_minute, False
-        state.lowest_minute = min(state.lowest_minute, in_minute)
-        # After a pause nothing is left of a sliding minute whose requests were all sent late in it, and none
-        # ever lets more pass than in a minute at whose end it refused.
-        state.is_window = (
-            state.is_window or (paused >= 1 and since <= 0.5 * in_minute * paused / 60)
-        ) and in_minute <= 1.08 * state.lowest_minute + 0.9
-        if grew and not state.is_window:  # too high, if it was a bucket that filled up: the next 429 tells
-            state.base_rate = min(probing, 2 * state.steady_rate)
+            state.baseline_at, state.baseline_requests = at, sent
+            state.base_rate = min(probing, max(2 * state.steady_rate, 0.7 * probing))
             return
+        state.lowest_minute = min(state.lowest_minute, in_minute)
+        # A bucket would have more than two requests sooner, and a sliding minute lets little pass until what
+        # was sent at once is a minute old. It never lets more pass than in a minute at whose end it refused.
+        expected = in_minute * seconds / 60
+        state.is_window = (
+            state.is_window
+            or asked * in_minute / 60 >= 2
+            or (2 <= expected <= in_minute and since <= 0.1 * expected)
+        ) and in_minute <= 1.08 * state.lowest_minute + 0.9
+        # A bucket was empty at each 429: what it let pass in between is what refilled, give or take one.
+        total, total_seconds = sent - state.baseline_requests, at - state.baseline_at
+        rates = (since - 1) / seconds, (since + 1) / seconds
+        if not rates[0] * total_seconds - 1 <= total <= rates[1] * total_seconds + 1:
+            state.baseline_at, state.baseline_requests = state.exhausted_at, state.exhausted_requests
+            total, total_seconds = since, seconds
+        exact = state.is_window and (not since or since >= in_minute / 2)
         if state.is_window:
-            rate = in_minute / 60
-        elif since >= MIN_REQUESTS if paused < 1 else seconds - paused > 5:
-            rate = min(in_minute / 60, (since + 1) / seconds)
+            rate = (state.lowest_minute if in_minute <= state.lowest_minute + 1 else in_minute) / 60
+        elif total >= 3 and total_seconds > 2 * (state.paused_until - state.paused_at):
+            rate = min((in_minute + 1) / 60, _whole_per_minute(total, total_seconds))
         else:  # a small bucket is empty as soon as the rate is too high
             rate = min(0.7 * probing, math.inf if state.hold_seconds else in_minute / 60)
+        if grew and not state.is_window and state.hold_seconds >= 300:
+            rate = max(rate, state.base_rate)  # held without a 429 for longer than what was saved lasts
         rate = max(1 / 60, rate)
-        longest = max(900.0, 150 / rate)
-        if state.hold_seconds and 0.75 < rate / state.steady_rate < 1.35:
-            if not state.is_window:
-                rate = (rate + state.steady_rate) / 2
-            state.hold_seconds = min(4 * state.hold_seconds, longest)
-        elif (since if since >= 1 else in_minute) < 30:
+        # The fewer requests it was measured by, the sooner it is measured again.
+        requests = in_minute if exact else since if state.is_window else total
+        confirmed = state.hold_seconds > 0 and 0.75 < rate / state.steady_rate < 1.35
+        longest = max(1800.0, 300 / rate)
+        if requests < 30 and not confirmed:
             state.hold_seconds = 30.0
-        else:
-            state.hold_seconds = longest if state.is_window or seconds > 150 else 300.0
+        elif exact:
+            state.hold_seconds = longest
+        elif not state.is_window:
+            state.hold_seconds = min(longest, max(300.0, 120 / rate, 10 * requests / rate))
         state.base_rate = state.steady_rate = rate
+
+
+def _whole_per_minute(requests: float, seconds: float) -> float:
+    """Requests per second: the whole number per minute that is meant, if one is near enough."""
+    measured = 60 * requests / seconds
+    whole = round(measured)
+    return (whole if whole > 0 and abs(whole - measured) * seconds < 60 else measured) / 60
 
 
 def _per_minute(quota: Quota) -> Quota:

@@ -46,6 +46,10 @@ class Provider:
         await asyncio.sleep(self._latency() if decision.admitted else 0.01)
         return 200 if decision.admitted else 429, decision.headers
 
+    def remaining_requests(self) -> float:
+        """Requests that would be admitted at once."""
+        return self._limiter.remaining()["requests"]
+
     def rate(self, since: float, until: float) -> float:
         """Requests per second that were admitted."""
         return sum(since <= at < until for at in self.admitted) / (until - since)
