@@ -108,8 +108,8 @@ def test_no_span_of_time_sees_more_than_its_share_and_one_burst(rpm: int, tpm: i
         for first in range(len(sent)):
             for last in range(first, len(sent)):
                 seconds = sent[last][0] - sent[first][0] + BURST_SECONDS
-                # What the other process has in line keeps its turn while tokens hold back what is before it, and a
-                # turn that is so near is not asked for again.
+                # What the other process has in line keeps its turn while tokens hold back what is before it,
+                # and a turn that is so near is not asked for again.
                 assert last - first <= rpm / 60 * (seconds + LONG_WAIT_SECONDS) + 1 + 1e-3
                 # The last ones may be larger than what is there: those behind them pay for it.
                 tokens = sum(size for _, size in sent[first:last])
