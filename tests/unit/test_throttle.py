@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aboutness_assets.limits.slots import MAX_IN_FLIGHT, MIN_IN_FLIGHT, MIN_LATENCIES, UNKNOWN_IN_FLIGHT
 from aboutness_assets.limits.store import Pause
-from aboutness_assets.limits.throttle import LONG_WAIT_SECONDS, Reservation, Throttle
+from aboutness_assets.limits.throttle import Reservation, Throttle
 from tests.support.memory_limit_store import MemoryLimitStore
 from tests.support.simulated_provider import Provider, keep_asking
 from tests.support.virtual_time import now, release_times, run_in_virtual_time
@@ -108,9 +108,9 @@ def test_no_span_of_time_sees_more_than_its_share_and_one_burst(rpm: int, tpm: i
         for first in range(len(sent)):
             for last in range(first, len(sent)):
                 seconds = sent[last][0] - sent[first][0] + BURST_SECONDS
-                # What the other process has in line keeps its turn while tokens hold back what is before it,
-                # and a turn that is so near is not asked for again.
-                assert last - first <= rpm / 60 * (seconds + LONG_WAIT_SECONDS) + 1 + 1e-3
+                # What the other process has in line keeps its turn while tokens hold back what is before it:
+                # one more.
+                assert last - first <= rpm / 60 * seconds + 2 + 1e-3
                 # The last ones may be larger than what is there: those behind them pay for it.
                 tokens = sum(size for _, size in sent[first:last])
                 assert tokens <= tpm / 60 * seconds + 2 * max(sizes) + 1e-3
