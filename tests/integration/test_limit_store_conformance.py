@@ -313,6 +313,22 @@ async def test_a_429_in_slow_start_halves_its_rate_to_what_was_sent_at_most(
     assert (await store.reserve(0, 0)).request_rate == rate
 
 
+async def test_a_429_before_anything_was_let_pass_pauses_and_measures_nothing(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store(waits=(15, 30))
+    before = await store.reserve(0, 0)
+
+    for seconds in (15, 30):
+        so_far = await store.reserve(1, 0)
+        clock.now += 0.2
+        pause = await store.rate_limited(age=0, requests=so_far.requests, wait=None)
+        assert pause.seconds == seconds
+        clock.now += pause.seconds
+
+    assert (await store.reserve(0, 0)).request_rate == before.request_rate
+
+
 async def test_what_was_let_pass_between_two_429s_is_the_limit_and_is_held_before_it_grows(
     make_store: MakeStore, clock: Clock
 ) -> None:

@@ -365,8 +365,11 @@ class MemoryLimitStore:
             return  # sent before others knew
         rpm = _smallest(self._requests_per_minute, state.requests.limit)
         since, seconds = sent - state.exhausted_requests, max(0.1, at - state.exhausted_at)
+        in_minute = state.recent(at, sent, 1)
+        if rpm is None and in_minute <= 0:
+            return  # nothing was let pass, so nothing is measured
         if state.slow_start:
-            state.lowest_minute = state.recent(at, sent, 1)
+            state.lowest_minute = in_minute
             state.base_rate = 0.95 * rpm / 60 if rpm else min(_probing_rate(state, rpm) / 2, since / seconds)
             state.base_rate = max(1 / 60, state.base_rate)
             state.baseline_at, state.baseline_requests = at, sent
@@ -377,7 +380,6 @@ class MemoryLimitStore:
                 rpm / 60 / 4, min(rpm / 60, 0.95 * since / seconds, _probing_rate(state, rpm))
             )
         else:
-            in_minute = state.recent(at, sent, 1)
             self._measure(state, in_minute, since, seconds, at=at, sent=sent, asked=asked)
         if state.slow_start or rpm is not None or since:
             state.exhausted_at, state.exhausted_requests = at, sent
