@@ -28,21 +28,26 @@ _NO_QUOTA_NAMES = {
     "1113",
 }
 _NO_MONEY = re.compile(
-    r"insufficient[_ ](?:\w+[_ ])?(?:quota|balance|credits?|funds)|arrears|recharge|top[ -]?up|hard limit"
-    r"|(?:balance|credits?|quota|funds)\b[^.]{0,30}"
+    r"insufficient[_ ](?:\w+[_ ])?(?:quota|balance|credits?|funds)|arrears|hard limit"
+    r"|(?:balance|credits?|quota|funds)\b(?:[^.]|\.\d){0,30}"
     r"\b(?:insufficient|too low|depleted|exhausted|used up|not enough)"
-    r"|(?:no|out of|not enough|run out of|ran out of)\b[^.]{0,20}\b(?:balance|credits?|quota|funds)"
-    r"|余额不足|欠费|充值",
+    r"|(?:no|out of|not enough|run out of|ran out of)\b(?:[^.]|\.\d){0,20}\b(?:balance|credits?|quota|funds)"
+    r"|(?:exhausted|used up|used all|spent)\b(?:[^.]|\.\d){0,20}\b(?:balance|credits?|funds)"
+    r"|budget\b(?:[^.]|\.\d){0,30}\bexceeded|exceed\w*\b(?:[^.]|\.\d){0,30}\b(?:budget|spending limit)"
+    r"|余额不足|欠费",
     re.IGNORECASE,
 )
+# Where a rate limit is meant, these say how to get a higher one.
+_PAY = re.compile(r"recharge|top[ -]?up|充值", re.IGNORECASE)
 _NOTHING_ALLOWED = re.compile(r"\blimit\W{0,4}0(?!\.?\d)", re.IGNORECASE)
 _ABOUT_MONEY = re.compile(
     r"quota|balance|billing|credit|payment|prepaid|subscription|spend|\bplan\b", re.IGNORECASE
 )
 _ABOUT_A_DAY = re.compile(r"per[ _-]?(?:day|month)|daily|monthly|\b[RT]PD\b|/ ?day", re.IGNORECASE)
 _ABOUT_A_MINUTE = re.compile(
-    r"per[ _-]?(?:minute|min|second|sec)\b|\b(?:[RT]PM|[RT]PS|QPS|QPM)\b|rate[ _-]?limit|concurren"
-    r"|too many requests",
+    r"(?:per|\ban?|each|every|/)[ _-]?(?:minute|min|second|sec)\b|\b(?:[RT]PM|[RT]PS|QPS|QPM)\b"
+    r"|rate[ _-]?limit|concurren|too many (?:requests|calls)|throttl|slow down"
+    r"|too (?:fast|quickly|often|frequent(?:ly)?)\b|overload|capacity|速率|频率|并发|每分钟|每秒",
     re.IGNORECASE,
 )
 # One request that asks for more than the limit of a whole minute.
@@ -124,7 +129,9 @@ def waiting_helps(error: ProviderError, headers: Mapping[str, str]) -> bool:
 
 def is_about_money(error: ProviderError) -> bool:
     """Whether the account cannot pay, in words or codes that mean nothing else."""
-    return not _NO_QUOTA_NAMES.isdisjoint(error.names) or _NO_MONEY.search(error.said) is not None
+    if not _NO_QUOTA_NAMES.isdisjoint(error.names) or _NO_MONEY.search(error.said):
+        return True
+    return _PAY.search(error.said) is not None and _ABOUT_A_MINUTE.search(error.said) is None
 
 
 def meaning_of(

@@ -210,6 +210,11 @@ BEYOND_WAITING: dict[str, Answer] = {
     "balance": error(429, "Your account balance is too low", {"retry-after": "5"}),
     "billing": error(429, "Check your plan and billing details"),
     "credits": error(429, "You have run out of credits this month"),
+    "credits that were used": error(
+        429, "Your team has used all its credits for now", code="rate_limit_exceeded"
+    ),
+    "a top-up": error(429, "Top up to go on"),
+    "a budget": error(429, "Your key's budget of $5.00 was exceeded"),
     "a day in hours": error(429, "Limit of tokens per day reached", {"retry-after": "27072"}),
     "a day without a time": error(429, "You reached the daily limit of requests"),
     "hours in words": error(429, "Rate limit reached, try again in 7h31m"),
@@ -237,6 +242,13 @@ CURED_BY_WAITING: dict[str, Answer] = {
     "a page": Answer(PAGE, 429),
     "tokens per minute": error(429, "Rate limit reached: TPM limit 200000, please try again in 6ms"),
     "limit of ten": error(429, "Rate limit: limit: 10 requests"),
+    "rates and billing": error(
+        429,
+        "Without a card on the billing page your rate limits are reduced to 3 RPM. Add one to raise them.",
+    ),
+    "rates and a top-up": error(429, "Too many requests for a free account. Top up to be allowed more."),
+    "speed and payment": error(429, "You are going too fast; accounts with a payment method may go faster"),
+    "rates, in Chinese": error(429, "已达到每分钟请求上限，充值后可提升"),
     "limit below one": error(429, "limit: 0.5 requests a second"),
 }
 
