@@ -72,8 +72,10 @@ class Trial:
             assert errors_of(f"Create{shape}Request", request.body) == []
 
     def blamed(self) -> int:
-        """Songs on record as failed."""
-        [(songs,)] = self.backfills.journal("select count(*) from aboutness_ops.failed_song")
+        """Songs whose failure counts as an attempt of their own."""
+        [(songs,)] = self.backfills.journal(
+            "select count(*) from aboutness_ops.failed_song where attempts > 0"
+        )
         return int(songs)
 
 

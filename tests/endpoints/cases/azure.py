@@ -14,6 +14,7 @@ from tests.endpoints.case import (
     chat,
     error,
     first,
+    json_schema,
     openai_error,
     texts_above,
     unless,
@@ -149,6 +150,26 @@ AZURE = Provider(
                 ),
             ),
             Stops("The API deployment for this resource does not exist"),
+        ),
+        Case(
+            "takes `json_schema` with newer API versions only",
+            "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/structured-outputs",
+            (
+                Rule(
+                    json_schema,
+                    error(
+                        400,
+                        {
+                            "error": {
+                                "code": "BadRequest",
+                                "message": "This kind of output is enabled only for api versions "
+                                "2024-08-01-preview and later",
+                            }
+                        },
+                    ),
+                ),
+            ),
+            Fills(more_requests=8),
         ),
         Case(
             "does not know `reasoning_effort`",

@@ -5,6 +5,7 @@ from tests.endpoints.case import (
     Fills,
     Provider,
     Rule,
+    carries,
     error,
     first,
     texts_above,
@@ -14,6 +15,17 @@ COHERE = Provider(
     "Cohere",
     "https://api.cohere.ai/compatibility/v1",
     (
+        Case(
+            "knows no such effort (422 in a flat form)",
+            "https://docs.cohere.com/docs/compatibility-api",
+            (
+                Rule(
+                    carries("reasoning_effort"),
+                    error(422, {"id": "x", "message": "invalid request: only 'none' and 'high' are valid"}),
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
         Case(
             "takes 96 texts in one embedding request",
             "https://docs.cohere.com/reference/embed",

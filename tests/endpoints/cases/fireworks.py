@@ -12,6 +12,7 @@ from tests.endpoints.case import (
     always,
     chat,
     error,
+    json_schema,
     message_changed,
 )
 
@@ -61,6 +62,12 @@ FIREWORKS = Provider(
                 ),
             ),
             Stops("reaching the monthly spending limit"),
+        ),
+        Case(
+            "says an error in one flat text (400)",
+            "https://docs.fireworks.ai/structured-responses/structured-response-formatting",
+            (Rule(json_schema, error(400, {"error": "could not compile what was given as a grammar"})),),
+            Fills(more_requests=8),
         ),
     ),
 )

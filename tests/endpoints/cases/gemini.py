@@ -10,15 +10,18 @@ from tests.endpoints.case import (
     Rule,
     Stops,
     always,
+    carries,
     changed,
     chat,
     error,
     first,
+    json_schema,
     texts_above,
     unwelcome,
 )
 from tests.support.scripted_endpoint import Answer
 
+RATE_LIMITS = "https://ai.google.dev/gemini-api/docs/rate-limits"
 COMPATIBILITY = "https://ai.google.dev/gemini-api/docs/openai"
 
 
@@ -32,6 +35,52 @@ GEMINI = Provider(
     "Google Gemini",
     "https://generativelanguage.googleapis.com/v1beta/openai/",
     (
+        Case(
+            "does not know `$defs` in a schema (400 in an array)",
+            "https://github.com/musistudio/claude-code-router/issues/187",
+            (
+                Rule(
+                    json_schema,
+                    google_error(
+                        400,
+                        "INVALID_ARGUMENT",
+                        'Invalid JSON payload received. Unknown name "$defs" at '
+                        "'generation_config.response_schema': Cannot find field.",
+                    ),
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
+        Case(
+            "finds that a schema has too many states (400)",
+            "https://ai.google.dev/gemini-api/docs/structured-output",
+            (
+                Rule(
+                    json_schema,
+                    google_error(
+                        400,
+                        "INVALID_ARGUMENT",
+                        "What you ask for produces a constraint that has too many states for serving.",
+                    ),
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
+        Case(
+            'cannot switch thinking off (400 "Budget 0 is invalid")',
+            "https://github.com/vercel/ai/issues/8027",
+            (
+                Rule(
+                    carries("reasoning_effort"),
+                    google_error(
+                        400,
+                        "INVALID_ARGUMENT",
+                        "Budget 0 is invalid. This model only works in thinking mode.",
+                    ),
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
         Case(
             'grants this project nothing (429 "limit: 0")',
             "https://github.com/continuedev/continue/issues/10062",

@@ -54,13 +54,13 @@ GROQ = Provider(
                     first(1),
                     openai_error(
                         429,
-                        "Rate limit reached for model `llama-8b` on tokens per minute (TPM): Limit 6000, "
+                        "Rate limit reached for model `llama-8b` on tokens per minute (TPM): Limit 60000, "
                         "Used 5034, Requested 1443. Please try again in 870ms.",
                         "tokens",
                         "rate_limit_exceeded",
                         retry_after="1",
                         x_ratelimit_limit_requests="14400",
-                        x_ratelimit_limit_tokens="6000",
+                        x_ratelimit_limit_tokens="60000",
                         x_ratelimit_remaining_requests="14370",
                         x_ratelimit_remaining_tokens="966",
                         x_ratelimit_reset_requests="2m59.56s",
@@ -68,7 +68,7 @@ GROQ = Provider(
                     ),
                 ),
             ),
-            Fills(more_requests=3, warns="tokens per minute (TPM): Limit 6000"),
+            Fills(more_requests=3, warns="tokens per minute (TPM): Limit 60000"),
         ),
         Case(
             "finds no valid JSON in the model's answer about one title (400 `json_validate_failed`)",

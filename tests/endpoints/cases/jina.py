@@ -7,6 +7,7 @@ from tests.endpoints.case import (
     Fills,
     Provider,
     Rule,
+    carries,
     changed,
     embeddings,
     error,
@@ -28,6 +29,28 @@ JINA = Provider(
     "Jina, Voyage",
     "https://api.jina.ai/v1",
     (
+        Case(
+            "forbids `encoding_format` (422 with a list `detail`)",
+            "https://api.jina.ai/redoc",
+            (
+                Rule(
+                    carries("encoding_format"),
+                    error(
+                        422,
+                        {
+                            "detail": [
+                                {
+                                    "type": "extra_forbidden",
+                                    "loc": ["body"],
+                                    "msg": "Extra inputs are not permitted",
+                                }
+                            ]
+                        },
+                    ),
+                ),
+            ),
+            Fills(more_requests=3),
+        ),
         Case(
             "takes so many tokens in one request (400 with a text `detail`)",
             "https://docs.voyageai.com/reference/embeddings-api",

@@ -7,7 +7,9 @@ from tests.endpoints.case import (
     Provider,
     Rule,
     Stops,
+    after,
     always,
+    carries,
     error,
     first,
     openai_error,
@@ -18,6 +20,22 @@ LITELLM = Provider(
     "LiteLLM's proxy",
     "http://localhost:4000",
     (
+        Case(
+            "does not map `reasoning_effort` to the model behind it (400)",
+            "https://docs.litellm.ai/docs/completion/drop_params",
+            (
+                Rule(
+                    carries("reasoning_effort"),
+                    openai_error(
+                        400,
+                        "litellm.UnsupportedParamsError: the provider does not support what was given. To "
+                        "drop it, set `litellm.drop_params=True`.",
+                        code="400",
+                    ),
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
         Case(
             "has spent its budget before the run (400 `budget_exceeded`)",
             "https://docs.litellm.ai/docs/proxy/users",
@@ -33,6 +51,23 @@ LITELLM = Provider(
                 ),
             ),
             Stops("Budget has been exceeded"),
+        ),
+        Case(
+            "has spent its budget in the middle of a run (400 `budget_exceeded`)",
+            "https://docs.litellm.ai/docs/proxy/users",
+            (
+                Rule(
+                    after(3),
+                    openai_error(
+                        400,
+                        "Budget has been exceeded! Current cost: 10.02, Max budget: 10.0",
+                        "budget_exceeded",
+                        "400",
+                    ),
+                ),
+            ),
+            Stops("Budget has been exceeded", requests=50),
+            songs=40,
         ),
         Case(
             "cools its only deployment down (429)",

@@ -12,6 +12,8 @@ from tests.endpoints.case import (
     embeddings,
     error,
     first,
+    json_schema,
+    system_message,
     texts_above,
 )
 
@@ -28,6 +30,66 @@ LLAMA_CPP = Provider(
     "llama.cpp's server",
     "http://localhost:8080/v1",
     (
+        Case(
+            "cannot parse the grammar of a schema (400)",
+            "https://github.com/flagdizero/jenny-android-ai-agent/issues/2",
+            (
+                Rule(
+                    json_schema,
+                    error(
+                        400,
+                        {
+                            "error": {
+                                "code": 400,
+                                "message": "Failed to initialize samplers: failed to parse grammar",
+                                "type": "invalid_request_error",
+                            }
+                        },
+                    ),
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
+        Case(
+            "cannot parse the grammar of a schema (500)",
+            "https://github.com/ggml-org/llama.cpp/issues/19051",
+            (
+                Rule(
+                    json_schema,
+                    error(
+                        500,
+                        {
+                            "error": {
+                                "code": 500,
+                                "message": "failed to parse grammar",
+                                "type": "server_error",
+                            }
+                        },
+                    ),
+                ),
+            ),
+            Fills(more_requests=24),
+        ),
+        Case(
+            "has a chat template that raises an exception at a system role (500)",
+            "https://github.com/sgl-project/sglang/issues/892",
+            (
+                Rule(
+                    system_message,
+                    error(
+                        500,
+                        {
+                            "error": {
+                                "code": 500,
+                                "message": "System role not supported at row 1",
+                                "type": "server_error",
+                            }
+                        },
+                    ),
+                ),
+            ),
+            Fills(more_requests=30),
+        ),
         Case(
             "is loading its model (503)",
             "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",

@@ -9,6 +9,7 @@ from tests.endpoints.case import (
     Request,
     Rule,
     Stops,
+    carries,
     changed,
     chat,
     embeddings,
@@ -42,6 +43,17 @@ LM_STUDIO = Provider(
     "LM Studio",
     "http://localhost:1234/v1",
     (
+        Case(
+            "takes no `response_format` but `text` (400 with a flat text)",
+            "https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/189",
+            (
+                Rule(
+                    carries("response_format"),
+                    error(400, {"error": "'response_format.type' must be 'text'"}),
+                ),
+            ),
+            Fills(more_requests=12),
+        ),
         Case(
             "sends numbers although base64 is asked for",
             "https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/756",

@@ -19,6 +19,7 @@ from tests.endpoints.case import (
 from tests.support.scripted_endpoint import Answer
 
 DOCUMENTATION = "https://docs.mistral.ai/api/"
+EXTRA_INPUTS = "https://github.com/mistralai/platform-docs-public/issues/7"
 DRAFT = (
     '{"songs": {"1": {"emotions_text": "draft feelings", "emotions_confidence": "low", '
     '"moments_text": "draft moments", "moments_confidence": "low"}}}'
@@ -76,6 +77,21 @@ MISTRAL = Provider(
                 ),
             ),
             Fills(more_requests=8),
+        ),
+        Case(
+            "forbids both, without saying what",
+            EXTRA_INPUTS,
+            (
+                Rule(
+                    carries("reasoning_effort"),
+                    mistral_error(422, "Unprocessable Entity", "internal_error_proxy", 1000),
+                ),
+                Rule(
+                    carries("max_completion_tokens"),
+                    mistral_error(422, "Unprocessable Entity", "internal_error_proxy", 1000),
+                ),
+            ),
+            Fills(more_requests=12),
         ),
         Case(
             "sends content in parts, with a draft in its thoughts",

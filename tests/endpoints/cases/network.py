@@ -11,6 +11,7 @@ from tests.endpoints.case import (
     Rule,
     Stops,
     always,
+    chat,
     first,
     html,
     texts_above,
@@ -96,6 +97,12 @@ NETWORK = Provider(
             "https://www.rfc-editor.org/rfc/rfc9110#status.405",
             (Rule(always, html(405, "Method Not Allowed")),),
             Stops("405", requests=8),
+        ),
+        Case(
+            "every request leads to the page of a log-in (200 with a page of HTML)",
+            "https://www.rfc-editor.org/rfc/rfc8952",
+            (Rule(chat, html(200, "Sign in", "<form>…</form>")),),
+            Stops("not an answer", requests=60),
         ),
     ),
 )

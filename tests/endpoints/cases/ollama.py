@@ -8,8 +8,10 @@ from tests.endpoints.case import (
     Provider,
     Rule,
     Stops,
+    carries,
     chat,
     first,
+    json_schema,
     message_changed,
     openai_error,
 )
@@ -30,6 +32,38 @@ OLLAMA = Provider(
     "Ollama",
     "http://localhost:11434/v1",
     (
+        Case(
+            "has a model that cannot think (400)",
+            "https://github.com/Gitlawb/openclaude/issues/1371",
+            (
+                Rule(
+                    carries("reasoning_effort"), openai_error(400, '"llama3.1:8b" does not support thinking')
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
+        Case(
+            "has a model that thinks otherwise (400 `api_error`)",
+            "https://github.com/ollama/ollama/issues/12561",
+            (
+                Rule(
+                    carries("reasoning_effort"),
+                    openai_error(400, 'think value "none" is not supported for this model', "api_error"),
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
+        Case(
+            "cannot constrain this model's answers (500)",
+            "https://github.com/bmachek/lrc-ai-assistant/issues/37",
+            (
+                Rule(
+                    json_schema,
+                    openai_error(500, "failed to load model vocabulary required for format", "api_error"),
+                ),
+            ),
+            Fills(more_requests=24),
+        ),
         Case(
             "swallows the opening `<think>`",
             "https://ollama.com/blog/thinking",

@@ -8,6 +8,7 @@ from tests.endpoints.case import (
     Rule,
     Stops,
     always,
+    carries,
     changed,
     chat,
     embeddings,
@@ -26,6 +27,22 @@ OPENAI = Provider(
     "OpenAI",
     "",
     (
+        Case(
+            "knows no effort `none` for this model",
+            "https://platform.openai.com/docs/guides/reasoning",
+            (
+                Rule(
+                    carries("reasoning_effort"),
+                    openai_error(
+                        400,
+                        "Unsupported value: 'none' is no reasoning effort of this model. It takes 'minimal', "
+                        "'low', 'medium' and 'high'.",
+                        code="unsupported_value",
+                    ),
+                ),
+            ),
+            Fills(more_requests=8),
+        ),
         Case(
             "refuses the key (401)",
             ERROR_CODES,

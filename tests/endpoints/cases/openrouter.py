@@ -9,10 +9,12 @@ from tests.endpoints.case import (
     Provider,
     Rule,
     Stops,
+    carries,
     changed,
     chat,
     error,
     first,
+    json_schema,
     message_changed,
     unwelcome,
 )
@@ -118,6 +120,18 @@ OPENROUTER = Provider(
             ERRORS,
             (Rule(unwelcome, router_error(200, "Flagged by the moderation of the provider.", 403)),),
             FailsAlone("Flagged by the moderation"),
+        ),
+        Case(
+            "finds no host that takes a schema (404)",
+            "https://openrouter.ai/docs/features/provider-routing",
+            (Rule(json_schema, router_error(404, "No endpoints found that can handle what was asked for.")),),
+            Fills(more_requests=8),
+        ),
+        Case(
+            "finds no host for this effort (404)",
+            "https://openrouter.ai/docs/use-cases/reasoning-tokens",
+            (Rule(carries("reasoning_effort"), router_error(404, "No endpoints found that fit.")),),
+            Fills(more_requests=8),
         ),
         Case(
             "writes the answer into `reasoning` alone",

@@ -6,8 +6,11 @@ from tests.endpoints.case import (
     Provider,
     Rule,
     Stops,
+    carries,
     chat,
+    error,
     first,
+    json_schema,
     openai_error,
 )
 
@@ -15,6 +18,17 @@ TOGETHER = Provider(
     "Together",
     "https://api.together.xyz/v1",
     (
+        Case(
+            "does not know `encoding_format` (400)",
+            "https://github.com/ogx-ai/ogx/pull/3559",
+            (
+                Rule(
+                    carries("encoding_format"),
+                    openai_error(400, "Unrecognized request arguments supplied: encoding_format"),
+                ),
+            ),
+            Fills(more_requests=3),
+        ),
         Case(
             "has no credit left (402)",
             "https://docs.together.ai/docs/error-codes",
@@ -35,6 +49,17 @@ TOGETHER = Provider(
                 ),
             ),
             Fills(more_requests=2, warns="1 queries per second"),
+        ),
+        Case(
+            "cannot read a schema with `$ref` (422)",
+            "https://docs.together.ai/docs/json-mode",
+            (
+                Rule(
+                    json_schema,
+                    error(422, {"error": {"message": "Input validation error", "type": "invalid"}}),
+                ),
+            ),
+            Fills(more_requests=8),
         ),
     ),
 )

@@ -99,6 +99,12 @@ ZHIPU = Provider(
             FailsAlone("", ("content_filter", "unparsable")),
         ),
         Case(
+            "does not know the model (400 with code 1211)",
+            ZHIPU_ERRORS,
+            (Rule(chat, error(400, {"error": {"code": "1211", "message": "模型不存在，请检查模型代码。"}})),),
+            Stops("模型不存在"),
+        ),
+        Case(
             "takes 64 texts in one embedding request (400 with code 1214)",
             "https://docs.bigmodel.cn/api-reference/",
             (
