@@ -19,7 +19,7 @@ as OpenAI would where the table says nothing.
 
 - **real**: a test runs the provider's own program.
 - **simulated**: answers written for these tests after the provider's documentation or public bug reports,
-  which each row names. No account of a provider was used, so nothing here was measured on one.
+  which each row names, or thought up. No account of a provider was used, so nothing here was measured on one.
 
 For every case the tests also check that each row has its own song's texts, that every request is in the
 ledger, and that each request is as OpenAI's API describes it.
@@ -73,7 +73,14 @@ def _section(provider: Provider) -> str:
     for sentences in (provider.notes, provider.real):
         lines += [sentences, ""] if sentences else []
     head = ["what the endpoint does", "what the run does", "known from"]
-    rows = [[_capitalized(case.what), outcome(case), f"[source]({case.source})"] for case in provider.cases]
+    rows = [
+        [
+            _capitalized(case.what),
+            outcome(case),
+            f"[source]({case.source})" if case.source else "thought up",
+        ]
+        for case in provider.cases
+    ]
     return "\n".join([*lines, *_table(head, rows), ""])
 
 

@@ -90,7 +90,7 @@ class Case:
     """One row of the table.
 
     what: what the endpoint does, as half a sentence of the document. source: where it is documented or was
-    reported. path: of the base URL. settings: of the run, beyond the usual.
+    reported; '' where it was thought up. path: of the base URL. settings: of the run, beyond the usual.
     """
 
     what: str

@@ -20,6 +20,7 @@ from tests.endpoints.cases.network import NETWORK
 from tests.endpoints.cases.ollama import OLLAMA
 from tests.endpoints.cases.openai import OPENAI
 from tests.endpoints.cases.openrouter import OPENROUTER
+from tests.endpoints.cases.other import OTHER
 from tests.endpoints.cases.tei import TEI
 from tests.endpoints.cases.together import TOGETHER
 from tests.endpoints.cases.vllm import VLLM
@@ -51,4 +52,5 @@ PROVIDERS: tuple[Provider, ...] = (
     TEI,
     JINA,
     NETWORK,
+    OTHER,
 )
