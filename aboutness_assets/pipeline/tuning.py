@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from aboutness_assets.database.operations.connection import RETRY_SECONDS
 from aboutness_assets.database.service.aboutness_table import DEFAULT_INSERT_RETRY, InsertRetry
 from aboutness_assets.limits.throttle import MAX_PAUSE_SECONDS
-from aboutness_assets.provider.sender import Retries
+from aboutness_assets.provider.retries import Retries
 
 
 @dataclass(frozen=True, slots=True)

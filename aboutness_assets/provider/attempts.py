@@ -1,5 +1,6 @@
 """What the sender tells of every HTTP request, so that whoever pays can account for each of them."""
 
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from aboutness_assets.domain.chat import Usage
@@ -33,3 +34,22 @@ class Attempts(Protocol):
     async def lost(self, loss: Loss, usage: Usage | None = None, service_tier: str | None = None) -> None:
         """The request brought no answer; usage: what it was billed all the same, where its body says so."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Attempts of a harmless request: its answer is nobody's, though it is billed."""
+
+    attempts: Attempts
+
+    async def sending(self, *, body_bytes: int, max_completion_tokens: int | None) -> None:
+        """See Attempts."""
+        await self.attempts.sending(body_bytes=body_bytes, max_completion_tokens=max_completion_tokens)
+
+    async def answered(self, body: bytes, usage: Usage | None, service_tier: str | None) -> None:
+        """See Attempts: the answer is not kept."""
+        await self.attempts.lost("uncertain", usage, service_tier)
+
+    async def lost(self, loss: Loss, usage: Usage | None = None, service_tier: str | None = None) -> None:
+        """See Attempts."""
+        await self.attempts.lost(loss, usage, service_tier)

@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -14,10 +12,10 @@ import orjson
 
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import ProviderUnavailable, RequestRefused
-from aboutness_assets.limits.headers import rate_limit_wait, retry_after
+from aboutness_assets.limits.headers import rate_limit_wait
 from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Reservation, Throttle
-from aboutness_assets.provider.attempts import Attempts, Loss
+from aboutness_assets.provider.attempts import Attempts, Trial
 from aboutness_assets.provider.form import FormRefused
 from aboutness_assets.provider.harmless import Harmless
 from aboutness_assets.provider.provider_error import ProviderError
@@ -30,6 +28,7 @@ from aboutness_assets.provider.refusals import (
     names_cause,
     waiting_helps,
 )
+from aboutness_assets.provider.retries import Retries
 from aboutness_assets.provider.services import Service
 from aboutness_assets.provider.transport import Reply, Transport
 from aboutness_assets.provider.wire import read_usage
@@ -55,47 +54,12 @@ class Answer(Protocol):
 T = TypeVar("T", bound=Answer)
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """How often a request that brought no answer is sent again.
-
-    attempts: in all, those that met a 429 not counted. backoff_seconds: upper bound of the wait before the
-    second attempt; it doubles with each one more, up to max_backoff_seconds. max_wait_seconds: the longest
-    wait that a provider may ask for (a header that says days is a mistake or an attack). flex_attempts: how
-    often a request may find no capacity in the tier flex; with the defaults that takes about an hour. jitter:
-    draws a wait between its two arguments.
-    """
-
-    attempts: int = 5
-    backoff_seconds: float = 1.0
-    max_backoff_seconds: float = 120.0
-    max_wait_seconds: float = 600.0
-    flex_attempts: int = 60
-    jitter: Callable[[float, float], float] = random.uniform
-
-
 class _NoCapacity(Exception):
     """The tier that was asked for has no capacity for a request now."""
 
     def __init__(self, trouble: str, headers: Mapping[str, str]) -> None:
         super().__init__(trouble)
         self.headers = headers
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """Attempts of a harmless request: its answer is nobody's, though it is billed."""
-
-    attempts: Attempts
-
-    async def sending(self, *, body_bytes: int, max_completion_tokens: int | None) -> None:
-        await self.attempts.sending(body_bytes=body_bytes, max_completion_tokens=max_completion_tokens)
-
-    async def answered(self, body: bytes, usage: Usage | None, service_tier: str | None) -> None:
-        await self.attempts.lost("uncertain", usage, service_tier)
-
-    async def lost(self, loss: Loss, usage: Usage | None = None, service_tier: str | None = None) -> None:
-        await self.attempts.lost(loss, usage, service_tier)
 
 
 class Sender:
@@ -175,7 +139,7 @@ class Sender:
         if self._harmless is None:
             return None
         return await self.send(
-            self._harmless(body), estimated_tokens, read, _Trial(attempts), may_refuse_form=True
+            self._harmless(body), estimated_tokens, read, Trial(attempts), may_refuse_form=True
         )
 
     @property
@@ -283,7 +247,7 @@ class Sender:
                 return False
             try:
                 await self._send_in_slot(
-                    self._harmless(body), estimated_tokens, read, _Trial(attempts), is_trial=True
+                    self._harmless(body), estimated_tokens, read, Trial(attempts), is_trial=True
                 )
             except RequestRefused:
                 return False
@@ -332,7 +296,7 @@ class Sender:
                 f"One {kind} request failed {failures} times in a row, at last with {trouble.rstrip('.')}. "
                 "Run it again when the provider is well."
             )
-        wait = self._wait(failures, headers)
+        wait = self._retries.wait(failures, headers)
         self._log.info(
             "One %s request met %s. It is sent again in %.3g s, %d times more at most.",
             *(kind, trouble, wait, attempts - failures),
@@ -345,15 +309,6 @@ class Sender:
         finally:
             del self._backing_off[this]
         self._patience.check()
-
-    def _wait(self, failures: int, headers: Mapping[str, str]) -> float:
-        """Seconds before the next attempt: as the provider says, else doubling, with full jitter."""
-        retries = self._retries
-        said = retry_after(headers)
-        if said is not None:
-            return min(said, retries.max_wait_seconds) + retries.jitter(0, retries.backoff_seconds)
-        longest = min(retries.backoff_seconds * 2 ** (failures - 1), retries.max_backoff_seconds)
-        return retries.jitter(0, longest)
 
 
 def _clock_time(seconds: float) -> str:

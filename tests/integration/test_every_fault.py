@@ -11,7 +11,7 @@ import pytest
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.tuning import Tuning
-from aboutness_assets.provider.sender import Retries
+from aboutness_assets.provider.retries import Retries
 from aboutness_local.exchange import Route
 from aboutness_local.faults import FAULTS
 from tests.support.backfills import ONE_OLD_STYLE_ROW, Backfills, CatalogueRow, sample_songs

@@ -10,7 +10,7 @@ import pytest
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.generation.prompt import HARMLESS_PACK
 from aboutness_assets.pipeline.runs import replay_failed
-from aboutness_assets.provider.sender import Retries
+from aboutness_assets.provider.retries import Retries
 from tests.support.backfills import LOG, Backfills, sample_songs
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn

@@ -31,7 +31,7 @@ from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import create_partitions, fill_first_songs, fill_ranges
 from aboutness_assets.pipeline.session import Session, open_catalogue, open_session
 from aboutness_assets.pipeline.tuning import DEFAULT_TUNING, Tuning
-from aboutness_assets.provider.sender import Retries
+from aboutness_assets.provider.retries import Retries
 from aboutness_assets.settings import Settings, load_settings
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn

@@ -19,7 +19,8 @@ from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.embeddings import EMBEDDING_PARTS, EmbeddingClient
 from aboutness_assets.provider.form import Part
 from aboutness_assets.provider.harmless import harmless_chat, harmless_embedding
-from aboutness_assets.provider.sender import Retries, Sender
+from aboutness_assets.provider.retries import Retries
+from aboutness_assets.provider.sender import Sender
 from aboutness_assets.provider.services import chat_service, embedding_service
 from aboutness_assets.provider.transport import Endpoint, Transport
 from tests.support.memory_capability_store import MemoryCapabilityStore

@@ -21,7 +21,7 @@ from aboutness_assets.limits.patience import Patience
 from aboutness_assets.provider.harmless import harmless_chat
 from aboutness_assets.provider.provider_error import MAX_MESSAGE_CHARACTERS, ProviderError
 from aboutness_assets.provider.refusals import BadRequest, may_be_billed
-from aboutness_assets.provider.sender import Retries
+from aboutness_assets.provider.retries import Retries
 from aboutness_assets.provider.transport import Reply
 from aboutness_assets.provider.waiting import waits_told
 from tests.support.provider_clients import KEY, Clients, Lost, RecordedAttempts, open_clients
