@@ -52,6 +52,14 @@ _ABOUT_A_MINUTE = re.compile(
 )
 # One request that asks for more than the limit of a whole minute.
 _REQUEST_TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+# Gateways answer 429 to an embedding request that holds more texts than they take at once.
+_TOO_MANY_TEXTS = re.compile(
+    r"too many (?:inputs|texts|items|documents|elements|strings)|batch[ _-]?size"
+    r"|\b(?:inputs?|texts?|items|documents|batch|array)\b[^.]{0,30}"
+    r"\b(?:maximum|at most|no more than|exceed\w*|larger than|too (?:large|long|big))"
+    r"|(?:maximum|at most|no more than|up to)[^.]{0,20}\b(?:inputs|texts|items|documents|batch|array)\b",
+    re.IGNORECASE,
+)
 
 _MODERATION = re.compile(
     r"moderat|inappropriate|unsafe|safety|high risk|sensitive|flagged|prohibited|blocked", re.IGNORECASE
@@ -107,8 +115,10 @@ def may_be_billed(reply: Reply, error: ProviderError | None) -> bool:
 
 
 def is_too_large(error: ProviderError) -> bool:
-    """Whether a 429 refuses one request that no minute's limit can hold."""
-    return _REQUEST_TOO_LARGE.search(error.said) is not None
+    """Whether a 429 refuses one request for its size: no wait makes it smaller."""
+    if _REQUEST_TOO_LARGE.search(error.said):
+        return True
+    return bool(_TOO_MANY_TEXTS.search(error.said)) and not _ABOUT_A_MINUTE.search(error.said)
 
 
 def waiting_helps(error: ProviderError, headers: Mapping[str, str]) -> bool:

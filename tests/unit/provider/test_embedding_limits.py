@@ -67,6 +67,8 @@ REFUSALS = {
         {"error": "batch size 100 > maximum allowed batch size 32", "error_type": "Validation"}, 413
     ),
     "tokens": error(400, "too many tokens in one request"),
+    "a 429 about the inputs": error(429, "Too many inputs in one request"),
+    "a 429 about the batch": error(429, "The batch exceeds the maximum of 32"),
     "no words": Answer(b"", 400),
 }
 FAILURES = {

@@ -241,6 +241,8 @@ CURED_BY_WAITING: dict[str, Answer] = {
     "google's minute": error(429, "You exceeded your current quota, check your plan. Please retry in 0.01s"),
     "a page": Answer(PAGE, 429),
     "tokens per minute": error(429, "Rate limit reached: TPM limit 200000, please try again in 6ms"),
+    "input tokens": error(429, "This would exceed your rate limit of 40,000 input tokens per minute"),
+    "inputs a minute": error(429, "At most 100 inputs per minute"),
     "limit of ten": error(429, "Rate limit: limit: 10 requests"),
     "rates and billing": error(
         429,
