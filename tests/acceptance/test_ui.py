@@ -119,7 +119,7 @@ def test_a_person_executes_all_checks_and_then_one_alone(dev: DagsterDev, page: 
     poll(lambda: len(dev.project.checks()) == len(CHECKS), 60, "the checks to be executed")
     poll(lambda: not dev.project.checks()[violated], 60, "the violation to be seen")
     page.goto(f"{dev.url}/assets/song_aboutness?view=checks&checkDetail={violated}")
-    expect(page.get_by_text("1 of ")).to_be_visible()
+    expect(page.get_by_text("1 new rows violate it.")).to_be_visible()
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
     page.screenshot(path=tmp_path / "1 failed.png")
 
@@ -127,5 +127,5 @@ def test_a_person_executes_all_checks_and_then_one_alone(dev: DagsterDev, page: 
     page.get_by_role("button", name=re.compile("Execute$")).click()
     poll(lambda: dev.project.checks()[violated], 60, "the check to be executed")
     page.reload()
-    expect(page.get_by_text("new rows pass.")).to_be_visible()
+    expect(page.get_by_text("No new row violates it.")).to_be_visible()
     page.screenshot(path=tmp_path / "2 passed.png")
