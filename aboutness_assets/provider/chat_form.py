@@ -98,7 +98,7 @@ def chat_body(
     format_level, limit_level, system_level = form[:3]
     body: dict[str, Any] = {
         "model": model,
-        "messages": _without_system_message(messages) if system_level else messages,
+        "messages": without_system_message(messages) if system_level else messages,
     }
     if format_level < len(_RESPONSE_FORMAT.levels) - 1:
         body["response_format"] = JSON_OBJECT_FORMAT if format_level else response_format
@@ -109,7 +109,7 @@ def chat_body(
     return body
 
 
-def _without_system_message(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def without_system_message(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The messages with what the first one says at the head of the second, a blank line between them."""
     system, user, *others = messages
     return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *others]

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from aboutness_assets.provider.chat_form import without_system_message
+
 Harmless: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From a request that was refused, one of the same form that holds nothing that anybody would refuse."""
 
@@ -14,18 +16,12 @@ def harmless_chat(messages: Sequence[Mapping[str, Any]], response_format: Mappin
 
     def of(body: Mapping[str, Any]) -> dict[str, Any]:
         has_system = any(message.get("role") != "user" for message in body["messages"])
-        together = "\n\n".join(str(message["content"]) for message in messages)
-        harmless = {**body, "messages": messages if has_system else [{"role": "user", "content": together}]}
-        if "json_schema" in _format_of(body):
+        harmless = {**body, "messages": messages if has_system else without_system_message(messages)}
+        if "json_schema" in body.get("response_format", {}):
             harmless["response_format"] = response_format
         return harmless
 
     return of
-
-
-def _format_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = body.get("response_format")
-    return found if isinstance(found, Mapping) else {}
 
 
 def harmless_embedding(body: Mapping[str, Any]) -> dict[str, Any]:
