@@ -8,10 +8,17 @@ from typing import Any
 import pytest
 
 from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.songs import FailedSong
 from aboutness_assets.generation.prompt import HARMLESS_PACK
 from aboutness_assets.pipeline.runs import replay_failed
 from aboutness_assets.provider.retries import Retries
 from tests.support.backfills import LOG, Backfills, sample_songs
+from tests.support.scripted_endpoint import (
+    ScriptedEndpoint,
+    answer_json,
+    base64_vector,
+    embeddings_answer,
+)
 from tests.support.service_database import ServiceDatabase
 from tests.support.stand_in import StandIn
 
@@ -193,6 +200,34 @@ async def test_the_last_songs_of_a_catalogue_fail_by_their_own_fault_where_a_har
         assert record(backfills) == [(str(POISONED_ID), "refused", attempts, attempts == 3)]
     harmless = [(song.title, song.artist) for song in HARMLESS_PACK.songs]
     assert backfills.packs().count(harmless) == 1
+
+
+async def test_one_run_counts_as_one_attempt_however_often_it_is_counted(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    backfills = of_songs(make_service, stand_in)
+    async with backfills.session() as session:
+        failed_songs = session.failed_songs(session.range_run("range", "run"))
+        await failed_songs.record([FailedSong(POISONED_ID, "refused", "no")], [])
+        for _ in range(2):
+            await failed_songs.count_attempts([POISONED_ID])
+    assert record(backfills) == [(str(POISONED_ID), "refused", 1, False)]
+
+
+async def test_what_a_body_without_an_answer_says_it_used_is_billed(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    usage = {"prompt_tokens": 900, "completion_tokens": 1, "total_tokens": 901}
+    backfills = of_songs(make_service, stand_in, number=1)
+    async with ScriptedEndpoint() as endpoint:
+        endpoint.script(embeddings_answer({0: base64_vector([1.0] * 8)}))
+        endpoint.otherwise = answer_json({"choices": [], "usage": usage})
+        with pytest.raises(FatalError):
+            await backfills.fill(openai_base_url=endpoint.base_url)
+    states = backfills.journal(
+        "select distinct state, prompt_tokens from aboutness_ops.spending where kind = 'chat'"
+    )
+    assert states == [("billed", 900)]
 
 
 async def test_an_endpoint_that_goes_bad_at_the_end_of_a_run_blames_no_song(

@@ -288,6 +288,14 @@ async def test_an_error_in_an_answer_of_status_200_means_what_its_own_status_mea
     assert set(clients.attempts.ends) == {"uncertain"}
 
 
+async def test_the_status_that_an_error_states_counts_before_that_of_http(
+    endpoint: ScriptedEndpoint, clients: Clients
+) -> None:
+    endpoint.script(error(400, "slow down", code=429), chat_answer("at last"))
+    assert (await clients.chat()).content == "at last"
+    assert clients.attempts.ends == ["rate_limited", "answered"]
+
+
 async def test_a_429_within_an_answer_of_status_200_is_waited_for(
     endpoint: ScriptedEndpoint, clients: Clients
 ) -> None:
