@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from aboutness_assets.orchestration.assets import coverage_report, song_aboutness, songs
+from aboutness_assets.orchestration.assets import song_aboutness, songs
 from aboutness_assets.orchestration.checks import acceptance_checks
 from aboutness_assets.orchestration.jobs import (
     aboutness_checks,
@@ -15,6 +15,7 @@ from aboutness_assets.orchestration.jobs import (
     sync_song_id_ranges,
 )
 from aboutness_assets.orchestration.preflight import aboutness_preflight, preflight_check
+from aboutness_assets.orchestration.readiness_report import readiness_report
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
 
@@ -22,7 +23,7 @@ from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
 def build_defs(**resources: Any) -> dg.Definitions:
     """The code location; a test may give resources of its own."""
     return dg.Definitions(
-        assets=[songs, song_aboutness, coverage_report],
+        assets=[songs, song_aboutness, readiness_report],
         asset_checks=[acceptance_checks, preflight_check],
         jobs=[
             sync_song_id_ranges,

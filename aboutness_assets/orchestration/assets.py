@@ -7,12 +7,12 @@ import dagster as dg
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.columns import ABOUTNESS_COLUMNS, SONGS_COLUMNS
 from aboutness_assets.orchestration.event_log import EventLogWriter
-from aboutness_assets.orchestration.metadata import coverage_metadata, materialization_metadata
+from aboutness_assets.orchestration.metadata import materialization_metadata
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, song_id_ranges
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report
-from aboutness_assets.pipeline.runs import coverage_by_range, fill_ranges
-from aboutness_assets.pipeline.session import open_catalogue, open_session
+from aboutness_assets.pipeline.runs import fill_ranges
+from aboutness_assets.pipeline.session import open_session
 from aboutness_assets.settings import partitions_per_run
 
 # Dagster warns that backfill policies are beta: nothing that the person who runs a command could act on.
@@ -64,21 +64,6 @@ def song_aboutness(context: dg.AssetExecutionContext, settings: SettingsResource
                 )
 
     run_until_interrupted(fill(), context.log)
-
-
-@dg.asset(deps=[song_aboutness], group_name="aboutness", kinds={"pandas"})
-def coverage_report(
-    context: dg.AssetExecutionContext, settings: SettingsResource
-) -> dg.MaterializeResult[None]:
-    """How much of the catalogue has a row, per range; costs one short read per range and no request."""
-    ranges = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
-
-    async def count() -> list[tuple[str, int, int]]:
-        async with open_catalogue(settings.load()) as catalogue:
-            return await coverage_by_range(catalogue, ranges)
-
-    counts = run_until_interrupted(count(), context.log)
-    return dg.MaterializeResult(metadata=coverage_metadata(counts))
 
 
 def _partitions_to_fill(context: dg.AssetExecutionContext) -> list[str]:

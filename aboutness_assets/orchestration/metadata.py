@@ -1,6 +1,5 @@
 """Reports and verdicts as Dagster shows them: the metadata of materializations and results of checks."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -8,9 +7,6 @@ import dagster as dg
 from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.orchestration.markdown import failed_records_table, failed_songs_table, sample_table
 from aboutness_assets.pipeline.report import Report
-
-RANGES_SHOWN = 100
-"""Rows of the table of ranges that lack rows."""
 
 
 def materialization_metadata(report: Report, chat_model: str, embedding_model: str) -> dict[str, Any]:
@@ -47,31 +43,6 @@ def materialization_metadata(report: Report, chat_model: str, embedding_model: s
     if report.sample:
         metadata["sample"] = dg.MetadataValue.md(sample_table(report))
     return metadata
-
-
-def coverage_metadata(counts: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
-    """The metadata of the coverage report: totals, and the ranges that lack most rows.
-
-    counts: per range its key, how many songs it has and how many of them have a row.
-    """
-    import pandas as pd
-
-    frame = pd.DataFrame(counts, columns=["range", "songs", "with_row"])
-    frame["lacking"] = frame["songs"] - frame["with_row"]
-    lacking = frame[frame["lacking"] > 0].sort_values("lacking", ascending=False, kind="stable")
-    songs, rows = int(frame["songs"].sum()), int(frame["with_row"].sum())
-    return {
-        "songs": songs,
-        "songs_with_row": rows,
-        "coverage": rows / songs if songs else 0.0,
-        "ranges": len(frame),
-        "ranges_complete": len(frame) - len(lacking),
-        "ranges_lacking_rows": dg.MetadataValue.md(
-            lacking.head(RANGES_SHOWN).to_markdown(index=False)
-            if len(lacking)
-            else "Every range is complete."
-        ),
-    }
 
 
 def verdict_result(verdict: Verdict, asset_key: dg.AssetKey) -> dg.AssetCheckResult:

@@ -11,8 +11,8 @@ import pytest
 
 from aboutness_assets.definitions import defs
 from aboutness_assets.domain.errors import AboutnessError
-from aboutness_assets.orchestration.assets import coverage_report
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
+from aboutness_assets.orchestration.readiness_report import readiness_report
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
 from tests.support.service_database import SERVICE_ROLE, ServiceDatabase
@@ -64,7 +64,7 @@ SONGS_UNREADABLE = (songs_unreadable, "permission denied for table songs")
 
 
 @pytest.mark.parametrize(("breaks", "words"), [SERVICE_AWAY, SONGS_UNREADABLE])
-def test_a_coverage_report_that_cannot_read_the_service_says_so(
+def test_a_readiness_report_that_cannot_read_the_service_says_so(
     service: ServiceDatabase,
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
@@ -74,7 +74,7 @@ def test_a_coverage_report_that_cannot_read_the_service_says_so(
     instance.add_dynamic_partitions(SONG_ID_RANGES, [RANGE])
     breaks(service, monkeypatch)
     with pytest.raises(dg.Failure) as failure:
-        dg.materialize([coverage_report], instance=instance, resources={"settings": SettingsResource()})
+        dg.materialize([readiness_report], instance=instance, resources={"settings": SettingsResource()})
     assert_one_sentence(failure.value, words)
 
 
@@ -106,7 +106,7 @@ def test_without_a_fault_both_do_their_work(service: ServiceDatabase, instance: 
         instance=instance, resources={"settings": SettingsResource()}, definitions=defs
     ) as context:
         assert song_id_ranges_in_step(context) == dg.SkipReason("1 partitions added.")
-    done = dg.materialize([coverage_report], instance=instance, resources={"settings": SettingsResource()})
+    done = dg.materialize([readiness_report], instance=instance, resources={"settings": SettingsResource()})
     [materialized] = done.get_asset_materialization_events()
     metadata = materialized.materialization.metadata
     assert (metadata["songs"].value, metadata["songs_with_row"].value) == (1, 0)
