@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from aboutness_assets.orchestration.assets import song_aboutness, songs
+from aboutness_assets.orchestration.canary import aboutness_canary
 from aboutness_assets.orchestration.checks import acceptance_checks
 from aboutness_assets.orchestration.jobs import (
     aboutness_checks,
@@ -30,6 +31,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
             song_aboutness_backfill,
             aboutness_preflight,
             aboutness_smoke,
+            aboutness_canary,
             aboutness_checks,
             replay_failed_songs,
             forget_capabilities,

@@ -95,10 +95,15 @@ def _disk_line(table: AboutnessTable, songs: int) -> Finding:
 
 async def backfill_lines(session: Session, terms: Terms) -> list[Finding]:
     """The budget, the songs left, and what it takes to write them."""
+    return (await estimated_backfill(session, terms))[1]
+
+
+async def estimated_backfill(session: Session, terms: Terms) -> tuple[int, list[Finding]]:
+    """How many songs are left, counted, and the lines on them."""
     counter = token_counter()
     spending = await budget_spending(session.operations, session.table.table_id, terms.budget)
     found = await estimate_backfill(session, terms, counter)
-    return [
+    return found.songs, [
         budget_line(terms, spending),
         Finding("songs left", f"{found.songs:,} without a row, counted"),
         _disk_line(session.table, found.songs),

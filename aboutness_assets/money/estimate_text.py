@@ -49,11 +49,12 @@ def _time(minutes: Figure | None) -> str:
         return (
             "unknown: no rate limit is known; a smoke run may learn it, or set ABOUTNESS_REQUESTS_PER_MINUTE"
         )
-    low, expected, high = (_duration(each) for each in (minutes.low, minutes.expected, minutes.high))
+    low, expected, high = (duration(each) for each in (minutes.low, minutes.expected, minutes.high))
     return f"{expected} ({low} to {high}) in the standard tier at the rate limits known"
 
 
-def _duration(minutes: float) -> str:
+def duration(minutes: float) -> str:
+    """Minutes for a person: as seconds, minutes or hours."""
     if minutes < 2:
         return f"{60 * minutes:.0f} s"
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

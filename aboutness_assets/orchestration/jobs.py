@@ -1,6 +1,5 @@
 """The jobs: create partitions, fill them, try it on a few songs, replay failed songs, check, forget."""
 
-import os
 from typing import get_args
 
 import dagster as dg
@@ -16,7 +15,11 @@ from aboutness_assets.orchestration.checks import FAIL_RUN_TAG
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.launchpad_types import OptionalText, SongIdText
 from aboutness_assets.orchestration.metadata import materialization_metadata
-from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, create_missing_partitions
+from aboutness_assets.orchestration.partitions import (
+    SONG_ID_RANGES,
+    create_missing_partitions,
+    require_lasting_instance,
+)
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report, why_no_song_got_a_row
 from aboutness_assets.pipeline.runs import fill_first_songs, replay_failed
@@ -26,13 +29,7 @@ from aboutness_assets.pipeline.session import open_own_database, open_session
 @dg.op
 def create_song_id_range_partitions(context: dg.OpExecutionContext, settings: SettingsResource) -> None:
     """Create a partition for every range of song_id that contains songs and has no partition yet."""
-    if not (os.environ.get("DAGSTER_HOME") or context.instance.is_ephemeral):
-        # Dagster's commands then create an instance in a temporary directory and delete it at their end.
-        raise dg.Failure(
-            "DAGSTER_HOME is not set, so the new partitions would be forgotten at once. "
-            "Set it to the absolute path of the directory that holds dagster.yaml.",
-            allow_retries=False,
-        )
+    require_lasting_instance(context.instance)
     new = run_until_interrupted(
         create_missing_partitions(context.instance, settings.load(), context.log), context.log
     )

@@ -1,6 +1,7 @@
 """The partitions of song_aboutness, and the creation of those that are missing."""
 
 import logging
+import os
 
 import dagster as dg
 
@@ -12,6 +13,19 @@ SONG_ID_RANGES = "song_id_ranges"
 """Name of the partitions definition (CONTRACT: Dagster)."""
 
 song_id_ranges = dg.DynamicPartitionsDefinition(name=SONG_ID_RANGES)
+
+
+def require_lasting_instance(instance: dg.DagsterInstance) -> None:
+    """Raise Failure where DAGSTER_HOME is not set.
+
+    Dagster's commands then create an instance in a temporary directory and delete it at their end.
+    """
+    if not (os.environ.get("DAGSTER_HOME") or instance.is_ephemeral):
+        raise dg.Failure(
+            "DAGSTER_HOME is not set, so the new partitions would be forgotten at once. "
+            "Set it to the absolute path of the directory that holds dagster.yaml.",
+            allow_retries=False,
+        )
 
 
 async def create_missing_partitions(

@@ -24,6 +24,11 @@ from aboutness_assets.pipeline.session import Catalogue, Session
 SMOKE_SONGS = 50
 """Songs of a smoke run (CONTRACT: aboutness_smoke)."""
 
+CATALOGUE_IS_EMPTY = (
+    "The catalogue is empty, so nothing was tried: ABOUTNESS_SONGS_QUERY yields no song that the role of "
+    "DATABASE_URL may see. Check database, schema and row-level security."
+)
+
 
 async def create_partitions(
     catalogue: Catalogue,
@@ -122,10 +127,7 @@ async def fill_first_songs(
         async with session.service_pool.connection() as connection:
             songs = await songs_of.songs_without_row(connection, session.songs_query, session.id_type, number)
             if not songs and await songs_of.coverage(connection, session.songs_query) == (0, 0):
-                raise FatalError(
-                    "The catalogue is empty, so nothing was tried: ABOUTNESS_SONGS_QUERY yields no song that "
-                    "the role of DATABASE_URL may see. Check database, schema and row-level security."
-                )
+                raise FatalError(CATALOGUE_IS_EMPTY)
         await require_writable(session, few([song.song_id for song in songs]), log)
         await log_estimate(session, log)
         run = session.range_run("smoke", run_id)

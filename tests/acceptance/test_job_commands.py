@@ -125,6 +125,34 @@ def test_a_smoke_run_with_a_song_that_gets_no_row_exits_non_zero_and_says_so(
     assert valid_rows(project) == 19
 
 
+def test_the_canary_fills_ranges_over_the_whole_catalogue_and_projects_the_rest(
+    make_project: MakeProject, stand_in: StandIn
+) -> None:
+    project = make_project(real_songs(70), ABOUTNESS_RANGE_SIZE="10", ABOUTNESS_PACK_SIZE="2")
+    output = project.must("aboutness_canary")
+    verdicts = acceptance_table(output)
+    assert verdicts == dict.fromkeys(
+        ["rows written", "failed songs", "batch path used", *CHECKS[:-1], "songs left", "budget 'default'"],
+        "yes",
+    )
+    assert "40 without a row, counted" in output
+    assert "what 15 requests with this prompt and model were billed" in output
+    assert {key: one["songs_written"] for key, one in project.materializations().items()} == {
+        "000000011-000000020": 10,
+        "000000031-000000040": 10,
+        "000000051-000000060": 10,
+    }
+    assert valid_rows(project) == 30
+    assert len(project.ranges()) == 7
+
+    project.sql("update song_aboutness set moments_text = 'at night [confidence: low]' where song_id = 11")
+    config = {"ops": {"fill_spread_ranges": {"config": {"ranges": 1}}}}
+    finished = project.execute("aboutness_canary", config=config)
+    assert finished.exit_code != 0
+    assert "The canary does not pass: moments_text_without_confidence_tag." in finished.output
+    assert valid_rows(project) == 39
+
+
 def test_a_backfill_of_one_range_writes_all_rows_and_a_second_one_asks_nothing(
     make_project: MakeProject, stand_in: StandIn
 ) -> None:
