@@ -37,8 +37,6 @@ class CanaryConfig(dg.Config):
 
     ranges: OptionalNumber = Field(
         default=None,
-        ge=1,
-        le=MOST_RANGES,
         description="Ranges to fill, evenly spread over those that have songs without a row. "
         f"Default: {DEFAULT_RANGES}. Bounds: at least 1, at most {MOST_RANGES}.",
     )
@@ -49,6 +47,9 @@ def fill_spread_ranges(
     context: dg.OpExecutionContext, config: CanaryConfig, settings: SettingsResource
 ) -> None:
     """Fill a few ranges spread over the catalogue, evaluate the criteria, and project what the rest takes."""
+    number = DEFAULT_RANGES if config.ranges is None else config.ranges
+    if not 1 <= number <= MOST_RANGES:
+        raise dg.Failure(f"ranges: must be a whole number from 1 to {MOST_RANGES}.", allow_retries=False)
     require_lasting_instance(context.instance)
     in_force = settings.load()
     reports: dict[str, Report] = {}
@@ -67,7 +68,7 @@ def fill_spread_ranges(
             await create_missing_partitions(context.instance, in_force, event_log.log)
             partition_keys = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
             async with open_session(in_force) as session:
-                chosen = await _choose(session, partition_keys, config.ranges or DEFAULT_RANGES, event_log.log)
+                chosen = await _choose(session, partition_keys, number, event_log.log)
                 if chosen:
                     await fill_ranges(session, chosen, context.run_id, event_log.log, done)
                 verdicts = await evaluate_criteria(session, chosen, partition_keys)

@@ -28,9 +28,11 @@ def service(
     return made
 
 
-def run_canary() -> dg.ExecuteInProcessResult:
+def run_canary(**config: int) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
-        return defs.resolve_job_def("aboutness_canary").execute_in_process(instance=instance)
+        return defs.resolve_job_def("aboutness_canary").execute_in_process(
+            {"ops": {"fill_spread_ranges": {"config": config}}}, instance=instance
+        )
 
 
 def test_a_canary_with_nothing_left_judges_the_rows_that_are_there(
@@ -55,3 +57,9 @@ def test_a_canary_with_nothing_left_judges_the_rows_that_are_there(
 def test_a_canary_over_an_empty_catalogue_fails_with_one_sentence(service: ServiceDatabase) -> None:
     with pytest.raises(dg.Failure, match="The catalogue is empty, so nothing was tried"):
         run_canary()
+
+
+@pytest.mark.parametrize("ranges", [0, 21])
+def test_a_number_of_ranges_out_of_bounds_is_refused_with_one_sentence(ranges: int) -> None:
+    with pytest.raises(dg.Failure, match=r"^ranges: must be a whole number from 1 to 20\.$"):
+        run_canary(ranges=ranges)

@@ -38,6 +38,7 @@ COVERED = {
     r"dagster dev": ("aboutness_local/demo.py", '"dagster", "dev"'),
     r"dagster-webserver --read-only .*": (ACCESS, "dagster-webserver --read-only"),
     r"dagster job execute .* -j aboutness_smoke": (JOBS, '"aboutness_smoke"'),
+    r"dagster job execute .* -j aboutness_canary": (JOBS, '"aboutness_canary"'),
     r"dagster job execute .* -j aboutness_preflight": (
         "tests/acceptance/test_preflight_command.py",
         '"aboutness_preflight"',
