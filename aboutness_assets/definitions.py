@@ -18,7 +18,7 @@ from aboutness_assets.orchestration.jobs import (
 from aboutness_assets.orchestration.preflight import aboutness_preflight, preflight_check
 from aboutness_assets.orchestration.readiness_report import readiness_report
 from aboutness_assets.orchestration.resources import SettingsResource
-from aboutness_assets.orchestration.sensors import song_id_ranges_in_step
+from aboutness_assets.orchestration.sensors import SENSORS
 
 
 def build_defs(**resources: Any) -> dg.Definitions:
@@ -36,7 +36,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
             replay_failed_songs,
             forget_capabilities,
         ],
-        sensors=[song_id_ranges_in_step],
+        sensors=SENSORS,
         resources={"settings": SettingsResource(), **resources},
         # A run is one process: a step of its own would cost 3 to 10 s a range (docs/design.md).
         executor=dg.in_process_executor,

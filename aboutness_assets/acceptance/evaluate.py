@@ -51,6 +51,7 @@ async def evaluate_criteria(
     range_keys: Sequence[str] = (),
     partition_keys: Sequence[str] = (),
     *,
+    since_last_look: bool = False,
     whole_table_below_bytes: int = WHOLE_TABLE_BELOW_BYTES,
 ) -> list[Verdict]:
     """Evaluate every criterion on song_aboutness; one process at a time does so.
@@ -58,6 +59,7 @@ async def evaluate_criteria(
     range_keys: the ranges that were just written. Then the rows looked at are theirs, those of ranges that a
     killed run left behind, and those that are known to violate something; but all rows where the table is
     small, and where no look at all of it is on record. Without range_keys, all rows.
+    since_last_look: as after a run, though none has just written: for what runs that ended early left behind.
     partition_keys: all ranges, so that the songs of the others need not be counted again.
     """
     verification = session.verification
@@ -69,7 +71,8 @@ async def evaluate_criteria(
             is_small = await heap_bytes(looking.reader.connection) <= whole_table_below_bytes
             last = await verification.whole_look(looking.reader.demands)
             found = None
-            if range_keys and last is not None and not is_small and WHOLE_TABLE_KEY not in verified:
+            is_enough = since_last_look or range_keys
+            if is_enough and last is not None and not is_small and WHOLE_TABLE_KEY not in verified:
                 found = await looking.at_ranges(ranges, last, await verification.violations())
             is_whole = found is None
             found = found or await looking.at_everything()
@@ -158,7 +161,7 @@ class _Looking:
         None where so many of them do that they cannot be told from those that are known.
         """
         ranges = [SongIdRange.from_key(key, self.session.id_type) for key in range_keys]
-        look = await look_at_rows(self.reader, self.baseline, within(ranges))
+        look = await look_at_rows(self.reader, self.baseline, within(ranges)) if ranges else Look()
         if not look.is_complete:
             return None
         broken = {OLD_STYLE_ROW_CHANGED, OLD_STYLE_ROW_GONE}

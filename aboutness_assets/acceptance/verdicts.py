@@ -45,21 +45,21 @@ class Verdict:
 class LookedAt:
     """Which rows a verdict rests on.
 
-    whole: the last look at the whole table; ranges: 0 where that was just now, else how many ranges were
+    whole: the last look at the whole table; ranges: None where that was just now, else how many ranges were
     looked at since, beside the rows that were known to violate something.
     """
 
     whole: WholeLook
-    ranges: int = 0
+    ranges: int | None = None
     rows_of_ranges: int = 0
 
     @property
     def rows(self) -> int:
         """Rows that were just looked at."""
-        return self.rows_of_ranges if self.ranges else self.whole.rows
+        return self.whole.rows if self.ranges is None else self.rows_of_ranges
 
     def __str__(self) -> str:
-        if not self.ranges:
+        if self.ranges is None:
             return f"the whole table, {self.rows} rows"
         return (
             f"{self.rows} rows of {self.ranges} ranges; "

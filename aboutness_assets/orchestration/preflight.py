@@ -1,5 +1,6 @@
 """The preflight: whether a backfill could start, and what it will take, before anything is paid for."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TypeVar
@@ -152,10 +153,18 @@ def preflight_check(
     """Whether a run could write rows now; after a run it is tried with the songs of its ranges."""
     run = context.op_execution_context
     has_ranges = run.has_partition_key or run.has_partition_key_range
-    range_keys = run.partition_keys if has_ranges else ()
-    findings = run_until_interrupted(preflight(settings.load(), range_keys=range_keys), context.log)
-    context.log.info("Preflight\n%s", findings_table(findings))
+    return preflight_result(settings.load(), context.log, range_keys=run.partition_keys if has_ranges else ())
+
+
+def preflight_result(
+    settings: Settings, log: logging.Logger, *, range_keys: Sequence[str] = ()
+) -> dg.AssetCheckResult:
+    """Do the preflight now; the log gets its table."""
+    findings = run_until_interrupted(preflight(settings, range_keys=range_keys), log)
+    log.info("Preflight\n%s", findings_table(findings))
     return dg.AssetCheckResult(
+        asset_key=song_aboutness.key,
+        check_name="preflight",
         passed=not failing(findings),
         severity=dg.AssetCheckSeverity.WARN,
         description=findings_markdown(findings),

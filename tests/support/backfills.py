@@ -165,7 +165,7 @@ class Backfills:
             return report, await evaluate_smoke_run(session, songs, report)
 
     async def criteria(
-        self, range_keys: Sequence[str] = (), partition_keys: Sequence[str] = (), **options: int
+        self, range_keys: Sequence[str] = (), partition_keys: Sequence[str] = (), **options: Any
     ) -> list[Verdict]:
         """The verdict on every criterion."""
         async with self.session() as session:

@@ -1,4 +1,4 @@
-"""How reports and verdicts look in Dagster's UI."""
+"""How reports look in Dagster's UI."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aboutness_assets.acceptance.criteria import Criterion
-from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
 from aboutness_assets.orchestration.markdown import FAILED_SONGS_SHOWN, failed_songs_table, sample_table
-from aboutness_assets.orchestration.metadata import materialization_metadata, verdict_result
+from aboutness_assets.orchestration.metadata import materialization_metadata
 from aboutness_assets.pipeline.report import Report
 
 MODELS = ("a-chat-model", "an-embedding-model")
@@ -65,16 +63,3 @@ def test_an_address_in_a_title_makes_no_link(address: str) -> None:
     table = sample_table(Report(sample=[(Song(1, address, ""), ABOUT)]))
     assert address not in table
     assert address in table.replace("\u2060", "")
-
-
-@pytest.mark.parametrize(
-    ("warns_only", "severity"), [(True, dg.AssetCheckSeverity.WARN), (False, dg.AssetCheckSeverity.ERROR)]
-)
-def test_a_criterion_that_only_warns_is_a_warning_and_any_other_an_error(
-    warns_only: bool, severity: dg.AssetCheckSeverity
-) -> None:
-    verdict = Verdict(Criterion("a_check", "what it demands", warns_only), False, "a reason", {"rows": 2})
-    result = verdict_result(verdict, dg.AssetKey("song_aboutness"))
-    assert (result.check_name, result.passed, result.severity) == ("a_check", False, severity)
-    assert result.description == "a reason"
-    assert result.metadata["rows"] == dg.IntMetadataValue(2)

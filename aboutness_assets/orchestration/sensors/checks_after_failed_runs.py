@@ -1,0 +1,112 @@
+"""The sensor that keeps the checks of song_aboutness true (docs/decisions/0006)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import dagster as dg
+from dagster import AssetCheckEvaluation
+
+from aboutness_assets.orchestration.check_history import CheckState, check_states
+from aboutness_assets.orchestration.checks import acceptance_checks, acceptance_results
+from aboutness_assets.orchestration.preflight import preflight_check, preflight_result
+from aboutness_assets.orchestration.resources import SettingsResource
+
+SECONDS_BETWEEN_TICKS = 15
+
+ACCEPTANCE_KEYS = frozenset(acceptance_checks.check_keys)
+PREFLIGHT_KEYS = frozenset(preflight_check.check_keys)
+
+
+@dg.sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+    description="Every 15 seconds: evaluates the checks that a failed or canceled run left out, so that they "
+    "say what the table is, and shows the newest verdict where Dagster shows an older one. It starts no run "
+    "and spends nothing.",
+)
+def checks_after_failed_runs(
+    context: dg.SensorEvaluationContext, settings: SettingsResource
+) -> dg.SkipReason:
+    """Evaluate what was left out; the tick says which runs did so, and how the checks came out."""
+    instance, log = context.instance, context.log
+    states = check_states(instance, ACCEPTANCE_KEYS | PREFLIGHT_KEYS)
+    shown_again = [state for state in states if state.is_hidden and not state.left_out_by]
+    for state in shown_again:
+        _report_newest(instance, state)
+    left_out = {state.key: state.left_out_by for state in states if state.left_out_by}
+    said = [f"Shown again, as they were newer than what was shown: {_named(shown_again)}."] * bool(
+        shown_again
+    )
+    if not left_out:
+        return dg.SkipReason(" ".join(said) or "No run left a check out: each shows its newest verdict.")
+
+    in_force = settings.load()
+    evaluated = _evaluate(
+        instance,
+        left_out.keys() & ACCEPTANCE_KEYS,
+        lambda: acceptance_results(in_force, instance, log, since_last_look=True),
+    ) + _evaluate(instance, left_out.keys() & PREFLIGHT_KEYS, lambda: [preflight_result(in_force, log)])
+    failed = [result.check_name for result in evaluated if not result.passed]
+    runs = sorted(frozenset[str]().union(*left_out.values()))
+    said.append(
+        f"Evaluated {len(evaluated)} checks that {_runs(runs)} left out: "
+        + (f"these do not pass: {', '.join(failed)}." if failed else "all pass.")
+    )
+    return dg.SkipReason(" ".join(said))
+
+
+def _evaluate(
+    instance: dg.DagsterInstance,
+    keys: Collection[dg.AssetCheckKey],
+    evaluate: Callable[[], Sequence[dg.AssetCheckResult]],
+) -> list[AssetCheckEvaluation]:
+    """Evaluate checks and report those of these keys outside of any run."""
+    if not keys:
+        return []
+    began_at = time.time()
+    evaluations = [
+        AssetCheckEvaluation(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=result.passed,
+            metadata=result.metadata,
+            severity=result.severity,
+            description=result.description,
+        )
+        for result in evaluate()
+        for key in keys
+        if key.name == result.check_name
+    ]
+    # A run that evaluated them meanwhile may have seen more.
+    newer = {state.key: state for state in check_states(instance, keys) if state.newest_at > began_at}
+    for evaluation in evaluations:
+        if (state := newer.get(evaluation.asset_check_key)) is None:
+            instance.report_runless_asset_event(evaluation)
+        else:
+            _report_newest(instance, state)
+    return evaluations
+
+
+def _report_newest(instance: dg.DagsterInstance, state: CheckState) -> None:
+    """Report the newest evaluation again, outside of any run, so that Dagster shows it."""
+    if (newest := state.newest) is not None:
+        instance.report_runless_asset_event(
+            AssetCheckEvaluation(
+                asset_key=newest.asset_key,
+                check_name=newest.check_name,
+                passed=newest.passed,
+                metadata=newest.metadata,
+                severity=newest.severity,
+                description=newest.description,
+            )
+        )
+
+
+def _named(states: Sequence[CheckState]) -> str:
+    return ", ".join(sorted(state.key.name for state in states))
+
+
+def _runs(run_ids: Sequence[str]) -> str:
+    return f"the run {run_ids[0][:8]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
