@@ -18,6 +18,13 @@ from aboutness_assets.settings import partitions_per_run
 # Dagster warns that backfill policies are beta: nothing that the person who runs a command could act on.
 warnings.filterwarnings("ignore", message=".*backfill_policy", category=dg.BetaWarning)
 
+_ALREADY_LOGGED = {"__source_asset_observation__": True}
+"""Metadata of an output whose materializations are in the log already: Dagster then adds none of its own.
+
+Dagster's mark for the outputs of observable source assets (source_asset.py), which log their events
+themselves too. Without it, Dagster logs every range once more at the end of the run.
+"""
+
 songs = dg.AssetSpec(
     "songs",
     description="The service's catalogue: one row per song. This project reads it and never writes to it.",
@@ -35,7 +42,9 @@ songs = dg.AssetSpec(
     metadata={"dagster/table_name": "song_aboutness", "dagster/column_schema": ABOUTNESS_COLUMNS},
     backfill_policy=dg.BackfillPolicy.multi_run(partitions_per_run()),
 )
-def song_aboutness(context: dg.AssetExecutionContext, settings: SettingsResource) -> None:
+def song_aboutness(
+    context: dg.AssetExecutionContext, settings: SettingsResource
+) -> dg.MaterializeResult[None]:
     """What every song of a range is about: emotions and moments, each with a confidence and a vector.
 
     Songs that have a row are skipped. Rows that were written stay, so a run that was stopped or killed can
@@ -44,13 +53,10 @@ def song_aboutness(context: dg.AssetExecutionContext, settings: SettingsResource
     in_force, range_keys = settings.load(), _partitions_to_fill(context)
 
     def materialize(range_key: str, report: Report) -> None:
+        """Log it now, so that this range counts even if the run fails later."""
         metadata = materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
-        if len(range_keys) > 1:  # now, so that this range counts even if the run fails later
-            context.log_event(
-                dg.AssetMaterialization(context.asset_key, partition=range_key, metadata=metadata)
-            )
-        # The event that Dagster adds per range at the end of the run would otherwise hide the metadata.
-        context.add_asset_metadata(metadata, partition_key=range_key)
+        metadata["dagster/partition_row_count"] = report.rows
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=range_key, metadata=metadata))
 
     async def fill() -> None:
         with EventLogWriter(context.log) as event_log:
@@ -64,6 +70,7 @@ def song_aboutness(context: dg.AssetExecutionContext, settings: SettingsResource
                 )
 
     run_until_interrupted(fill(), context.log)
+    return dg.MaterializeResult(metadata=_ALREADY_LOGGED)
 
 
 def _partitions_to_fill(context: dg.AssetExecutionContext) -> list[str]:

@@ -72,9 +72,12 @@ async def log_estimate(session: Session, log: logging.Logger) -> None:
     counter = by_characters()  # the tokenizer would take a second and 140 MB of every run
     terms = await session.terms()
     found = await estimate_backfill(session, terms, counter)
-    log.info("Estimate for all %s songs of the catalogue that have no row:", f"{found.songs:,}")
-    for name, value in estimate_lines(found, terms.tariff, counter.source):
-        log.info("  %s: %s", name, value)
+    lines = [f"  {name}: {value}" for name, value in estimate_lines(found, terms.tariff, counter.source)]
+    log.info(
+        "Estimate for all %s songs of the catalogue that have no row:\n%s",
+        f"{found.songs:,}",
+        "\n".join(lines),
+    )
 
 
 async def _songs_left(session: Session, range_size: int, counter: TokenCounter) -> SongsLeft:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -75,29 +76,35 @@ class Filling:
         self._log = log
         self._request_ids = IdBlocks(databases.operations, "chat_request")
         self._attempt_ids = IdBlocks(databases.operations, "attempt")
+        self._began_at: float | None = None
 
     async def fill(self, run: RangeRun, pages: AsyncIterator[list[Song]], report: Report) -> bool:
         """Write rows for the songs of the pages; whether nothing was left out because the run was stopped.
 
         The reason of the stop is ``shared.stop.error``.
         """
-        self._log.info(
-            "%s: %d songs, %d of them have a row already. Texts by %s, vectors by %s.",
-            run.range_key,
-            report.songs_in_range,
-            report.songs_skipped_existing,
-            self._provider.chat.model,
-            self._provider.embedder.model,
-        )
+        if self._began_at is None:
+            self._began_at = time.monotonic()
+            self._log.info(
+                "Texts by %s, vectors by %s. Prices: %s.",
+                self._provider.chat.model,
+                self._provider.embedder.model,
+                self.money.tariff.source,
+            )
         report.prices_from = self.money.tariff.source
         return await self._pipeline(run, report).fill(pages)
 
     async def account(self, run: RangeRun, report: Report) -> None:
         """Complete the report of a range that was filled: what the ledger knows of it counts as reported."""
-        report.account(await self._ledger(run).report())
+        report.account(await self._ledger(run).report(), self._songs_per_second())
         self._log.info("%s: %s", run.range_key, report.summary())
         if warning := report.warning():
             self._log.warning("%s: %s", run.range_key, warning)
+
+    def _songs_per_second(self) -> float:
+        """Rows that the run has written per second since it began with its first range."""
+        seconds = 0.0 if self._began_at is None else time.monotonic() - self._began_at
+        return self.shared.progress.songs_written / seconds if seconds > 0 else 0.0
 
     def _ledger(self, run: RangeRun) -> PostgresLedger:
         return PostgresLedger(self._databases.operations, run, self._attempt_ids, self.money.budget.max_usd)

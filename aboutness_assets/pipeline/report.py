@@ -20,6 +20,8 @@ class Report:
 
     songs_found_written: songs without a row when they were read, whose row was there when it was to be
     written; songs_left_out: failed songs that were not asked for (in quarantine, or nothing is known).
+    seconds: wall time from the first read to the last insert. songs_per_second: rows of the whole run, as its
+    ranges are filled at the same time.
     """
 
     songs_in_range: int = 0
@@ -44,6 +46,7 @@ class Report:
     sample: list[tuple[Song, Aboutness]] = field(default_factory=list)
     started_at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+    songs_per_second: float = 0.0
 
     @property
     def songs_failed(self) -> int:
@@ -51,17 +54,17 @@ class Report:
         return len(self.failed)
 
     @property
-    def songs_per_second(self) -> float:
-        """Rows written per second of wall time, from the first read to the last insert."""
-        seconds = self.seconds or time.monotonic() - self.started_at
-        return self.songs_written / seconds if seconds > 0 else 0.0
+    def rows(self) -> int:
+        """Songs of the range that have a row."""
+        return self.songs_written + self.songs_skipped_existing + self.songs_found_written
 
-    def account(self, totals: Totals) -> None:
-        """Take over what the ledger knows of the range; stops the clock.
+    def account(self, totals: Totals, songs_per_second: float) -> None:
+        """Take over what the ledger knows of the range, and the pace of the run; stops the clock.
 
         Attempts of earlier runs over the range that no materialization has counted are among them.
         """
         self.seconds = time.monotonic() - self.started_at
+        self.songs_per_second = songs_per_second
         self.embedding_requests = totals.embedding_requests
         self.prompt_tokens = totals.prompt_tokens
         self.cached_tokens = totals.cached_tokens
@@ -79,14 +82,17 @@ class Report:
 
     def summary(self) -> str:
         """One line for the person who watches the run."""
-        return (
-            f"{self.songs_written} rows in {self.seconds:.1f} s, {self.songs_per_second:.1f} per second; "
-            f"{self.songs_skipped_existing} songs had one, {self.songs_failed} failed; "
-            f"{self.batch_requests} pack, {self.single_song_requests} single-song and "
-            f"{self.embedding_requests} embedding requests, {dollars(self.cost_usd)}"
-            + (f", up to {dollars(self.uncertain_usd)} more may be billed" if self.uncertain_requests else "")
-            + f" (prices: {self.prices_from})"
-        )
+        parts = [f"{self.songs_written} of {self.songs_in_range} songs got a row in {self.seconds:.1f} s"]
+        if existing := self.songs_skipped_existing + self.songs_found_written:
+            parts.append(f"{existing} had one")
+        if self.songs_failed:
+            parts.append(f"{self.songs_failed} failed")
+        if self.answers_replayed:
+            parts.append(f"{self.answers_replayed} answers kept from before")
+        parts.append(dollars(self.cost_usd))
+        if self.uncertain_requests:
+            parts.append(f"up to {dollars(self.uncertain_usd)} more may be billed")
+        return ", ".join(parts)
 
 
 def why_no_song_got_a_row(reports: Iterable[Report]) -> str:

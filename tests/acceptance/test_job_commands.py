@@ -176,7 +176,8 @@ def test_a_backfill_of_one_range_writes_all_rows_and_a_second_one_asks_nothing(
         }.items()
     )
     assert min(metadata["prompt_tokens"], metadata["completion_tokens"], metadata["embedding_tokens"]) > 0
-    assert metadata["texts_by"] == "stand-in-writer"
+    assert metadata["details"]["texts_by"] == "stand-in-writer"
+    assert metadata["dagster/partition_row_count"] == 40
 
     rows = project.sql("select * from song_aboutness order by song_id")
     stand_in.reset()
@@ -195,7 +196,9 @@ def test_a_run_over_several_ranges_materializes_each_with_its_own_numbers(
     project = make_project([*real_songs(34), (35, "Poisoned Well", "Nobody")])
     keys = project.add_partitions(*(f"{start:09d}-{start + 9:09d}" for start in (1, 11, 21, 31, 41)))
     stand_in.control({"poison": {"Poisoned Well": "refusal"}})
-    project.must("song_aboutness_backfill", partitions=(keys[1], keys[3]))
+    output = project.must("song_aboutness_backfill", partitions=(keys[1], keys[3]))
+    assert {key: output.count(f"{key}: ") for key in keys[1:3]} == dict.fromkeys(keys[1:3], 1)
+    assert sorted(project.materialized_partitions()) == [*keys[1:4]]
     materialized = project.materializations()
     assert {key: (one["songs_written"], one["songs_failed"]) for key, one in materialized.items()} == {
         keys[1]: (10, 0),

@@ -170,14 +170,19 @@ class DagsterProject:
 
     def materializations(self) -> dict[str, dict[str, Any]]:
         """The metadata of the latest materialization of each partition, as plain values."""
-        with self.instance() as instance:
-            records = instance.fetch_materializations(ASSET, limit=1000, ascending=True).records
-        found = [record.asset_materialization for record in records]
         return {
             str(one.partition): {name: value.value for name, value in one.metadata.items()}
-            for one in found
-            if one is not None
+            for one in self._materializations()
         }
+
+    def materialized_partitions(self) -> list[str]:
+        """The partition of each materialization, in the order of the event log."""
+        return [str(one.partition) for one in self._materializations()]
+
+    def _materializations(self) -> list[dg.AssetMaterialization]:
+        with self.instance() as instance:
+            records = instance.fetch_materializations(ASSET, limit=1000, ascending=True).records
+        return [one for record in records if (one := record.asset_materialization) is not None]
 
     def checks(self) -> dict[str, bool]:
         """Whether the latest finished execution of each of the contract's checks passed."""

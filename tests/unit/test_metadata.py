@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
 from aboutness_assets.orchestration.markdown import FAILED_SONGS_SHOWN, failed_songs_table, sample_table
-from aboutness_assets.orchestration.metadata import materialization_metadata
+from aboutness_assets.orchestration.metadata import materialization_metadata, three_digits
 from aboutness_assets.pipeline.report import Report
 
 MODELS = ("a-chat-model", "an-embedding-model")
@@ -27,13 +27,72 @@ def cells(row: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)(?:\\\\)*\|", row)[1:-1]]
 
 
-def test_metadata_of_a_range_with_nothing_to_do_is_numbers_without_tables() -> None:
+def test_metadata_begins_with_the_six_numbers_that_matter_and_ends_with_one_entry_for_the_rest() -> None:
     metadata = materialization_metadata(Report(songs_in_range=3, songs_skipped_existing=3), *MODELS)
-    assert metadata["dagster/row_count"] == 3
-    assert metadata["cost_usd"] == 0
-    assert not {"failed_songs", "sample"} & set(metadata)
-    texts = {name for name, value in metadata.items() if not isinstance(value, (int, float))}
-    assert texts == {"texts_by", "vectors_by", "prices_from"}
+    assert list(metadata) == [
+        "songs_written",
+        "songs_failed",
+        "songs_skipped_existing",
+        "songs_in_range",
+        "cost_usd",
+        "songs_per_second",
+        "batch_requests",
+        "single_song_requests",
+        "embedding_requests",
+        "prompt_tokens",
+        "completion_tokens",
+        "embedding_tokens",
+        "details",
+    ]
+    assert all(isinstance(value, int | float) for value in list(metadata.values())[:-1])
+    assert metadata["details"].keys() == {"texts_by", "vectors_by", "prices_from", "cached_tokens"}
+
+
+def test_numbers_that_are_seldom_above_zero_are_shown_where_they_are() -> None:
+    report = Report(
+        answers_replayed=2, uncertain_requests=1, uncertain_usd=0.00012345, rate_limited_requests=4
+    )
+    metadata = materialization_metadata(report, *MODELS)
+    found = {name: metadata[name] for name in list(metadata)[12:-1]}
+    assert found == {
+        "answers_replayed": 2,
+        "uncertain_requests": 1,
+        "uncertain_usd": 0.000123,
+        "rate_limited_requests": 4,
+    }
+
+
+def test_figures_have_no_more_digits_than_a_person_reads() -> None:
+    report = Report(cost_usd=0.00068821999, songs_per_second=20.842713)
+    metadata = materialization_metadata(report, *MODELS)
+    assert (metadata["cost_usd"], metadata["songs_per_second"]) == (0.000688, 20.8)
+    assert [three_digits(value) for value in (0.01234, 0, 99.96, 1234.5)] == [0.0123, 0, 100, 1234]
+
+
+def test_every_song_that_has_a_row_counts_as_a_row_whoever_wrote_it() -> None:
+    assert (
+        Report(songs_in_range=9, songs_written=3, songs_skipped_existing=2, songs_found_written=1).rows == 6
+    )
+
+
+def test_the_line_of_a_finished_range_names_only_what_happened() -> None:
+    quiet = Report(songs_in_range=20, songs_written=20, seconds=1.23, cost_usd=0.0008)
+    assert quiet.summary() == "20 of 20 songs got a row in 1.2 s, $0.0008"
+    busy = Report(
+        songs_in_range=20,
+        songs_written=16,
+        songs_skipped_existing=2,
+        songs_found_written=1,
+        answers_replayed=1,
+        uncertain_requests=1,
+        uncertain_usd=0.0002,
+        failed=[FailedSong(1, "refused", "no")],
+        cost_usd=None,
+    )
+    assert busy.summary() == (
+        "16 of 20 songs got a row in 0.0 s, 3 had one, 1 failed, 1 answers kept from before, cost unknown, "
+        "up to $0.0002 more may be billed"
+    )
 
 
 def test_an_unknown_cost_is_null_and_not_zero() -> None:
