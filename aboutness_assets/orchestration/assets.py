@@ -7,7 +7,6 @@ import dagster as dg
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.columns import ABOUTNESS_COLUMNS, SONGS_COLUMNS
 from aboutness_assets.orchestration.event_log import EventLogWriter
-from aboutness_assets.orchestration.metadata import materialization_metadata
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, song_id_ranges
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report

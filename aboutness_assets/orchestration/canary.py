@@ -17,7 +17,7 @@ from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.launchpad_types import OptionalNumber
 from aboutness_assets.orchestration.markdown import findings_markdown, sample_table
-from aboutness_assets.orchestration.metadata import materialization_metadata
+from aboutness_assets.orchestration.metadata import range_materialization
 from aboutness_assets.orchestration.partitions import (
     SONG_ID_RANGES,
     create_missing_partitions,
@@ -55,8 +55,8 @@ def fill_spread_ranges(
     reports: dict[str, Report] = {}
 
     def materialize(range_key: str, report: Report) -> None:
-        metadata = materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
-        context.log_event(dg.AssetMaterialization(song_aboutness.key, partition=range_key, metadata=metadata))
+        models = in_force.chat_model, in_force.embedding_model
+        context.log_event(range_materialization(song_aboutness.key, range_key, report, *models))
 
     async def fill_and_judge() -> tuple[list[Verdict], list[Finding]]:
         with EventLogWriter(context.log) as event_log:

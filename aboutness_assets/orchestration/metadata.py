@@ -8,6 +8,15 @@ from aboutness_assets.orchestration.markdown import failed_songs_table, sample_t
 from aboutness_assets.pipeline.report import Report
 
 
+def range_materialization(
+    asset_key: dg.AssetKey, range_key: str, report: Report, chat_model: str, embedding_model: str
+) -> dg.AssetMaterialization:
+    """The event that a range was filled, with how many rows it has now."""
+    metadata = materialization_metadata(report, chat_model, embedding_model)
+    metadata["dagster/partition_row_count"] = report.rows
+    return dg.AssetMaterialization(asset_key, partition=range_key, metadata=metadata)
+
+
 def materialization_metadata(report: Report, chat_model: str, embedding_model: str) -> dict[str, Any]:
     """The metadata of a materialization (CONTRACT: Dagster): six numbers that matter first, then the others.
 
