@@ -7,6 +7,7 @@ import dagster as dg
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.columns import ABOUTNESS_COLUMNS, SONGS_COLUMNS
 from aboutness_assets.orchestration.event_log import EventLogWriter
+from aboutness_assets.orchestration.metadata import range_materialization
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, song_id_ranges
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report
@@ -53,9 +54,8 @@ def song_aboutness(
 
     def materialize(range_key: str, report: Report) -> None:
         """Log it now, so that this range counts even if the run fails later."""
-        metadata = materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
-        metadata["dagster/partition_row_count"] = report.rows
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=range_key, metadata=metadata))
+        models = in_force.chat_model, in_force.embedding_model
+        context.log_event(range_materialization(context.asset_key, range_key, report, *models))
 
     async def fill() -> None:
         with EventLogWriter(context.log) as event_log:
