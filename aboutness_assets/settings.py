@@ -31,6 +31,11 @@ class Settings(BaseSettings):
         alias="DATABASE_URL",
         description="The service's Postgres with songs and song_aboutness. A Prisma URL works as it is.",
     )
+    catalogue_url: SecretStr | None = Field(
+        None,
+        alias="ABOUTNESS_CATALOGUE_URL",
+        description="A read replica for reads of the catalogue; empty: DATABASE_URL.",
+    )
     dagster_pg_url: SecretStr | None = Field(
         None,
         alias="DAGSTER_PG_URL",
@@ -224,6 +229,10 @@ class Settings(BaseSettings):
         if self.database_url is None:
             raise SettingsError(NOT_SET.format(name="DATABASE_URL", what="the service's Postgres"))
         return self.database_url.get_secret_value()
+
+    def replica_url(self) -> str | None:
+        """ABOUTNESS_CATALOGUE_URL as the user wrote it; None where it is not set."""
+        return None if self.catalogue_url is None else self.catalogue_url.get_secret_value()
 
     def operations_url(self) -> str:
         """DAGSTER_PG_URL as the user wrote it. Raises SettingsError when it is not set."""

@@ -8,7 +8,16 @@ from importlib import import_module
 from benchmarks.report import record
 from benchmarks.result import Result
 
-BENCHMARKS = ("limit_use", "limit_matrix", "old_flow", "cpu", "dagster_share", "memory", "growth")
+BENCHMARKS = (
+    "limit_use",
+    "limit_matrix",
+    "old_flow",
+    "cpu",
+    "dagster_share",
+    "memory",
+    "growth",
+    "vector_index",
+)
 """Modules with a function ``run() -> Result``, in the order of their sections."""
 
 

@@ -14,17 +14,22 @@ from aboutness_assets.acceptance.preflight import (
     table_found,
 )
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
+from aboutness_assets.database.service.aboutness_table import AboutnessTable
+from aboutness_assets.database.service.replica import SongReader
 from aboutness_assets.domain.errors import AboutnessError
 from aboutness_assets.domain.findings import Finding, failing
 from aboutness_assets.domain.id_ranges import SongIdRange
+from aboutness_assets.domain.songs import IdType
 from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.markdown import findings_markdown
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.preflight import first_songs_of, service_findings
 from aboutness_assets.pipeline.session import (
+    REPLICA_SETTING,
     endpoint_lines,
     open_own_database,
+    open_replica,
     open_service_pool,
     open_unrecorded,
     read_aboutness_table,
@@ -89,10 +94,18 @@ async def preflight(
 
             async def try_it() -> list[Finding]:
                 query = settings.songs_query
-                song_ids = await first_songs_of(pool, query, ranges) if ranges else None
+                reader = SongReader(table, query, pool)
+                song_ids = await first_songs_of(reader, ranges) if ranges else None
                 return await service_findings(pool, table, query, settings.rollout_at, song_ids)
 
             await checklist.check("insert (rolled back)", try_it, lambda found: found)
+        if settings.catalogue_url is not None:
+            replica_ids = await checklist.check(
+                REPLICA_SETTING,
+                lambda: _replica_id_type(settings, table),
+                lambda _: [Finding(REPLICA_SETTING, "connects; the songs of a run are read there")],
+            )
+            id_type = id_type and replica_ids
         operations = await checklist.check(
             "DAGSTER_PG_URL",
             lambda: stack.enter_async_context(open_own_database(settings)),
@@ -119,6 +132,12 @@ async def preflight(
 
     await checklist.check("songs left", backfill, lambda lines: lines)
     return checklist.findings
+
+
+async def _replica_id_type(settings: Settings, table: AboutnessTable | None) -> IdType | None:
+    """What the songs' ids are where they are read; None where there is no table to compare them with."""
+    async with open_replica(settings) as replica:
+        return None if table is None else await songs_id_type(replica, settings, table, REPLICA_SETTING)
 
 
 @dg.op

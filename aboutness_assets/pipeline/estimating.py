@@ -98,7 +98,7 @@ async def _by_range(session: Session, range_size: int) -> AsyncIterator[Sequence
     """The songs without a row, cut as packs are cut: by range, and by page within a large one."""
     size = min(range_size, session.tuning.page_size)
     everything = SongIdRange.of_every_id(session.id_type)
-    pages = catalogue.pages_without_row(session.service_pool, session.songs_query, everything, size)
+    pages = session.songs.pages_without_row(everything, size)
     if session.id_type != "integer":  # a range is so many songs
         async for page in pages:
             yield page

@@ -18,13 +18,14 @@ from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.money.tariff import Tariff
 from aboutness_assets.pipeline.bookings import Accounts
+from aboutness_assets.pipeline.destination import Destination
 from aboutness_assets.pipeline.failures import Failures
 from aboutness_assets.pipeline.paid_requests import PaidRequests
 from aboutness_assets.pipeline.range_pipeline import RangePipeline, Shared
 from aboutness_assets.pipeline.replay import Replay
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.run_budget import RunBudget
-from aboutness_assets.pipeline.sink import Destination, Sink
+from aboutness_assets.pipeline.sink import Sink
 from aboutness_assets.pipeline.tuning import Tuning
 from aboutness_assets.provider.chat import ChatClient
 from aboutness_assets.provider.embedder import Embedder
@@ -118,7 +119,7 @@ class Filling:
         failures = Failures(records, report, log)
         sink = Sink(
             self._provider.embedder,
-            Destination(databases.table, databases.pool, self.shared.refusals, log),
+            Destination(databases.table, databases.pool, self.shared.refusals, self.shared.brake, log),
             journal,
             failures,
             accounts,

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from aboutness_assets.database.service import catalogue
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
 from aboutness_assets.database.service.catalogue_relations import catalogue_relations
 from aboutness_assets.database.service.connection import ServicePool
 from aboutness_assets.database.service.insert_probe import try_inserts
+from aboutness_assets.database.service.replica import SongReader
 from aboutness_assets.database.service.row_security import row_security_findings
 from aboutness_assets.database.service.service_facts import (
     collation_findings,
@@ -80,10 +80,10 @@ async def require_writable(session: Session, song_ids: Sequence[SongId], log: lo
             log.warning("Preflight: %s", finding)
 
 
-async def first_songs_of(pool: ServicePool, songs_query: str, ranges: Sequence[SongIdRange]) -> list[SongId]:
+async def first_songs_of(songs: SongReader, ranges: Sequence[SongIdRange]) -> list[SongId]:
     """A few songs without a row, of the first range that has any."""
     for song_id_range in ranges:
-        pages = catalogue.pages_without_row(pool, songs_query, song_id_range)
+        pages = songs.pages_without_row(song_id_range)
         async for page in pages:
             return few([song.song_id for song in page])
     return []

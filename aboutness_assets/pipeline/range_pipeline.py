@@ -18,6 +18,7 @@ from aboutness_assets.generation.packs import Pack, packs_of
 from aboutness_assets.generation.prompt import sent_artist, sent_title
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.pipeline.bookings import Accounts
+from aboutness_assets.pipeline.brake import DatabaseBrake
 from aboutness_assets.pipeline.failures import Failures
 from aboutness_assets.pipeline.paid_requests import PaidRequests
 from aboutness_assets.pipeline.progress import Progress
@@ -53,6 +54,7 @@ class Shared:
     progress: Progress
     unfinished: asyncio.Semaphore
     pack_size: int
+    brake: DatabaseBrake
     stop: Stop = field(default_factory=Stop)
     refusals: Refusals = field(default_factory=Refusals)
 

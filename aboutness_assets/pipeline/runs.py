@@ -29,6 +29,9 @@ CATALOGUE_IS_EMPTY = (
     "DATABASE_URL may see. Check database, schema and row-level security."
 )
 
+COUNTED_AT_ONCE = 100
+"""Ranges counted in one transaction, which takes a few tenths of a second."""
+
 
 async def create_partitions(
     catalogue: Catalogue,
@@ -41,7 +44,9 @@ async def create_partitions(
     One process at a time: two at once could cut text ids at different songs.
     """
     async with catalogue.exclusively(log):
-        new = await new_ranges(catalogue.connection, catalogue.songs_query, read_keys(), catalogue.range_size)
+        existing = read_keys()
+        async with catalogue.songs_pool.connection() as connection:
+            new = await new_ranges(connection, catalogue.songs_query, existing, catalogue.range_size)
         if new:
             add_keys(new)
         return new
@@ -49,10 +54,15 @@ async def create_partitions(
 
 async def coverage_by_range(catalogue: Catalogue, range_keys: Sequence[str]) -> list[tuple[str, int, int]]:
     """For each range its key, how many songs it has and how many of them have a row."""
-    connection, songs_query = catalogue.connection, catalogue.songs_query
-    id_type = await id_type_of(connection, songs_query)
-    ranges = [SongIdRange.from_key(key, id_type) for key in range_keys]
-    return [(found.key, *await songs_of.range_counts(connection, songs_query, found)) for found in ranges]
+    counts: list[tuple[str, int, int]] = []
+    for first in range(0, len(range_keys), COUNTED_AT_ONCE):
+        async with catalogue.pool.connection() as connection:
+            id_type = await id_type_of(connection, catalogue.songs_query)
+            for key in range_keys[first : first + COUNTED_AT_ONCE]:
+                song_id_range = SongIdRange.from_key(key, id_type)
+                found = await songs_of.range_counts(connection, catalogue.songs_query, song_id_range)
+                counts.append((key, *found))
+    return counts
 
 
 async def fill_ranges(
@@ -79,12 +89,9 @@ async def fill_ranges(
 
     async def fill(filling: Filling, key: str, song_id_range: SongIdRange) -> None:
         try:
-            async with session.service_pool.connection() as connection:
-                songs, with_row = await songs_of.range_counts(connection, session.songs_query, song_id_range)
+            songs, with_row = await session.songs.range_counts(song_id_range)
             report = reports[key] = Report(songs_in_range=songs, songs_skipped_existing=with_row)
-            pages = songs_of.pages_without_row(
-                session.service_pool, session.songs_query, song_id_range, session.tuning.page_size
-            )
+            pages = session.songs.pages_without_row(song_id_range, session.tuning.page_size)
             if await filling.fill(session.range_run(key, run_id), pages, report):
                 if why_no_song_got_a_row([report]):
                     fruitless.append(key)
@@ -97,7 +104,7 @@ async def fill_ranges(
         session.exclusively(list(ranges), log),
         session.filling(log, ranges=len(ranges)) as filling,
     ):
-        to_try = await first_songs_of(session.service_pool, session.songs_query, list(ranges.values()))
+        to_try = await first_songs_of(session.songs, list(ranges.values()))
         await require_writable(session, to_try, log)
         await log_estimate(session, log)
         try:

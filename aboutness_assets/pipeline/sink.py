@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aboutness_assets.database.operations.journal import Journal
-from aboutness_assets.database.service.aboutness_table import AboutnessTable, RefusedRow, Row
-from aboutness_assets.database.service.connection import ServicePool
+from aboutness_assets.database.service.aboutness_table import RefusedRow, Row
 from aboutness_assets.domain.errors import FatalError, ProviderUnavailable
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song, SongId
 from aboutness_assets.generation.generator import GeneratedPack
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.pipeline.bookings import Accounts, Booking, EmbeddingAccount
+from aboutness_assets.pipeline.destination import Destination
 from aboutness_assets.pipeline.failures import Failures
-from aboutness_assets.pipeline.refusals import Refusals
 from aboutness_assets.pipeline.report import SAMPLE_SIZE
 from aboutness_assets.provider.embedder import Embedder
 from aboutness_assets.provider.wire import NoVector
@@ -29,16 +26,6 @@ GATHER_SECONDS = 1.0
 """How long a written pack waits at most for others to fill its embedding request."""
 
 _HARMLESS_TEXT = "quiet joy"
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where rows go: the service's table, through a pool of connections."""
-
-    table: AboutnessTable
-    pool: ServicePool
-    refusals: Refusals
-    log: logging.Logger
 
 
 class Sink:
@@ -143,7 +130,7 @@ class Sink:
         request_ids = [request_id for pack in packs for request_id in pack.request_ids]
         rows, failed = await self._embed(written, request_ids)
         to = self._destination
-        inserted = await to.table.insert(to.pool, rows, to.log)
+        inserted = await to.insert(rows)
         to.refusals.judge(inserted, self._failures.refused_before)
         failed += [_failed_song(row) for row in inserted.refused]
         await self._failures.add(failed)

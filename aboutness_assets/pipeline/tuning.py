@@ -20,7 +20,7 @@ class Tuning:
     inputs. grace_seconds: how long a run that a person cancels still waits for answers that are under
     way, as they are paid for. judged_answers: the last answers, among which ABOUTNESS_BREAKER_BAD_SHARE
     counts the bad ones. service_connections: to the service's Postgres in one process; one reads pages,
-    four insert, one to spare.
+    four insert, one to spare. replica_connections: to ABOUTNESS_CATALOGUE_URL, where songs are read.
     """
 
     page_size: int = 1_000
@@ -31,6 +31,7 @@ class Tuning:
     max_pause_seconds: float = MAX_PAUSE_SECONDS
     judged_answers: int = 50
     service_connections: int = 6
+    replica_connections: int = 2
     retries: Retries = field(default_factory=Retries)
     insert_retry: InsertRetry = DEFAULT_INSERT_RETRY
     operations_retry_seconds: float = RETRY_SECONDS

@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.postgres_errors import postgres_message
 from aboutness_assets.database.service.confidence_labels import AS_THEY_ARE, Labels
+from aboutness_assets.database.service.connection import keep_short
 from aboutness_assets.database.service.id_columns import CASTS, is_one_of
 from aboutness_assets.database.service.table_identity import TableIdentity
 from aboutness_assets.database.service.vectors import VectorKind, encode, register, size_function
@@ -103,11 +104,15 @@ class RefusedRow:
 
 @dataclass(slots=True)
 class Inserted:
-    """What became of the rows of one call; ``written`` and ``already_there`` were seen in the table."""
+    """What became of the rows of one call; ``written`` and ``already_there`` were seen in the table.
+
+    seconds: that the transactions took which were committed, without the wait for their turn.
+    """
 
     written: int = 0
     already_there: int = 0
     refused: list[RefusedRow] = field(default_factory=list)
+    seconds: float = field(default=0.0, compare=False)
 
 
 class _RowRefused(Exception):
@@ -191,6 +196,7 @@ class AboutnessTable:
         """Which of these songs have a row."""
         query = sql.SQL("select song_id from song_aboutness where {}").format(self.among(song_ids))
         async with pool.connection() as connection:
+            await keep_short(connection)
             cursor = await connection.execute(query)
             return {song_id_of(song_id, self.id_type) for (song_id,) in await cursor.fetchall()}
 
@@ -240,13 +246,17 @@ class AboutnessTable:
             attempt += 1
 
     async def _insert_all(self, connection: AsyncConnection, rows: Sequence[Row]) -> Inserted:
+        began = time.monotonic()
         try:
             with _refusals_of_rows():  # around the commit too, which checks deferred constraints
                 async with connection.transaction():
+                    await keep_short(connection)
                     written = await self.insert_into(connection, rows)
                     if not_there := await self._not_there(connection, rows):
                         raise _RowsNotThere(not_there)
-            return Inserted(written=written, already_there=len(rows) - written)
+            return Inserted(
+                written=written, already_there=len(rows) - written, seconds=time.monotonic() - began
+            )
         except errors.ReadOnlySqlTransaction:
             await connection.close()  # the server that the next attempt finds may be another
             raise
@@ -298,4 +308,5 @@ def _sum(first: Inserted, second: Inserted) -> Inserted:
         first.written + second.written,
         first.already_there + second.already_there,
         first.refused + second.refused,
+        first.seconds + second.seconds,
     )

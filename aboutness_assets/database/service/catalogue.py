@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
+from aboutness_assets.database.service.connection import keep_short
 from aboutness_assets.database.service.id_columns import CASTS
 from aboutness_assets.database.service.range_conditions import within_after
 from aboutness_assets.database.service.songs_query import read_songs, songs_subquery
@@ -32,6 +33,11 @@ left join lateral (
     select true as row from song_aboutness as a where a.song_id = page.song_id limit 1
 ) as found on true
 order by page.song_id
+""")
+
+_SONGS_PAGE = sql.SQL("""
+select distinct on (s.song_id) s.song_id, coalesce(s.title::text, ''), coalesce(s.artist::text, ''), false
+from {songs} as s where {within} order by s.song_id, 2, 3 limit %(limit)s
 """)
 
 _RANGE_COUNTS = sql.SQL("""
@@ -78,22 +84,46 @@ async def pages_without_row(
     Each page is one query by keyset cursor on a connection that is back in the pool before the page is handed
     out. A row that is written meanwhile for a song of a later page is seen.
     """
+    async for page in _pages(pool, _PAGE, songs_query, song_id_range, page_size):
+        if page:
+            yield page
+
+
+async def pages_of_songs(
+    pool: AsyncConnectionPool[AsyncConnection],
+    songs_query: str,
+    song_id_range: SongIdRange,
+    page_size: int = PAGE_SIZE,
+) -> AsyncIterator[list[Song]]:
+    """All songs of a range, as pages_without_row reads them; song_aboutness is not looked at."""
+    async for page in _pages(pool, _SONGS_PAGE, songs_query, song_id_range, page_size):
+        if page:
+            yield page
+
+
+async def _pages(
+    pool: AsyncConnectionPool[AsyncConnection],
+    statement: sql.SQL,
+    songs_query: str,
+    song_id_range: SongIdRange,
+    page_size: int,
+) -> AsyncIterator[list[Song]]:
+    """The pages of a statement, each without the songs that it says have a row; some may be empty."""
     id_type = song_id_range.id_type
     after: SongId | None = None
     while True:
         condition, parameters = within_after(song_id_range, after)
         async with pool.connection() as connection:
+            await keep_short(connection)
             cursor = await read_songs(
                 connection,
-                _PAGE.format(songs=songs_subquery(songs_query), within=condition),
+                statement.format(songs=songs_subquery(songs_query), within=condition),
                 parameters | {"limit": page_size},
             )
             rows = await cursor.fetchall()
-        page = [
+        yield [
             _song(id_type, song_id, title, artist) for song_id, title, artist, has_row in rows if not has_row
         ]
-        if page:
-            yield page
         if len(rows) < page_size:
             return
         after = song_id_of(rows[-1][0], id_type)

@@ -79,8 +79,8 @@ async def read_songs(
         ) from refused
 
 
-async def id_type_of(connection: AsyncConnection, songs_query: str) -> IdType:
-    """The type of the ids that ``songs_query`` yields; reads no row.
+async def id_type_of(connection: AsyncConnection, songs_query: str, setting: str = "DATABASE_URL") -> IdType:
+    """The type of the ids that ``songs_query`` yields; reads no row. setting: holds the URL.
 
     Raises FatalError where the query fails, lacks one of its three columns or has ids of another type.
     """
@@ -90,7 +90,7 @@ async def id_type_of(connection: AsyncConnection, songs_query: str) -> IdType:
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
         raise FatalError(
             f"The catalogue cannot be read: {postgres_message(error)}. Set ABOUTNESS_SONGS_QUERY to a SELECT "
-            "that yields song_id, title and artist and that the role of DATABASE_URL may run."
+            f"that yields song_id, title and artist and that the role of {setting} may run."
         ) from error
     assert cursor.description is not None
     column = cursor.description[0]

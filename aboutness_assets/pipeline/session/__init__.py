@@ -2,10 +2,12 @@
 
 from aboutness_assets.pipeline.session.provider import endpoint_lines, read_terms
 from aboutness_assets.pipeline.session.session import (
+    REPLICA_SETTING,
     Catalogue,
     Session,
     open_catalogue,
     open_own_database,
+    open_replica,
     open_service_pool,
     open_session,
     open_unrecorded,
@@ -14,11 +16,13 @@ from aboutness_assets.pipeline.session.session import (
 )
 
 __all__ = [
+    "REPLICA_SETTING",
     "Catalogue",
     "Session",
     "endpoint_lines",
     "open_catalogue",
     "open_own_database",
+    "open_replica",
     "open_service_pool",
     "open_session",
     "open_unrecorded",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-
-from psycopg import AsyncConnection
 
 from aboutness_assets.database.operations.capability_store import PostgresCapabilityStore
 from aboutness_assets.database.operations.connection import Operations, open_operations
@@ -25,6 +23,7 @@ from aboutness_assets.database.postgres_errors import database_errors_as_sentenc
 from aboutness_assets.database.service.aboutness_table import AboutnessTable
 from aboutness_assets.database.service.connection import ServicePool, open_service
 from aboutness_assets.database.service.old_style_rows import OldStyleRows
+from aboutness_assets.database.service.replica import SongReader
 from aboutness_assets.database.service.songs_query import id_type_of
 from aboutness_assets.database.service.table_schema import read_table
 from aboutness_assets.database.url import operations_conninfo, service_conninfo
@@ -35,6 +34,7 @@ from aboutness_assets.generation.prompt import HARMLESS_REQUEST
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Throttle
+from aboutness_assets.pipeline.brake import DatabaseBrake
 from aboutness_assets.pipeline.filling import Databases, Filling, Money, Provider
 from aboutness_assets.pipeline.progress import Progress
 from aboutness_assets.pipeline.range_pipeline import Shared
@@ -61,6 +61,8 @@ from aboutness_assets.provider.transport import Transport
 from aboutness_assets.provider.waiting import waits_told
 from aboutness_assets.settings import Settings
 
+REPLICA_SETTING = "ABOUTNESS_CATALOGUE_URL"
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -70,6 +72,7 @@ class Session:
     operations: Operations
     table: AboutnessTable
     tuning: Tuning
+    songs: SongReader
     _settings: Settings = field(repr=False)
 
     @property
@@ -190,6 +193,7 @@ class Session:
                 progress,
                 asyncio.Semaphore(tuning.unfinished_packs),
                 settings.pack_size,
+                DatabaseBrake(tuning.service_connections, log),
             ),
             tuning,
             log,
@@ -228,9 +232,13 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The service's database alone, and how its ids are cut into ranges."""
+    """The service's database alone, and how its ids are cut into ranges.
 
-    connection: AsyncConnection
+    songs_pool: of the replica where there is one, else ``pool``.
+    """
+
+    pool: ServicePool
+    songs_pool: ServicePool
     songs_query: str
     range_size: int
     _operations_conninfo: str = field(repr=False)
@@ -274,7 +282,13 @@ async def open_unrecorded(settings: Settings, tuning: Tuning = DEFAULT_TUNING) -
             table = await read_aboutness_table(pool, tuning)
             await adopt_former_id(operations, table.identity.former_id, table.table_id)
             await songs_id_type(pool, settings, table)
-            yield Session(pool, operations, table, tuning, settings)
+            async with AsyncExitStack() as stack:
+                replica = None
+                if settings.catalogue_url is not None:
+                    replica = await stack.enter_async_context(open_replica(settings, tuning))
+                    await songs_id_type(replica, settings, table, REPLICA_SETTING)
+                songs = SongReader(table, settings.songs_query, pool, replica)
+                yield Session(pool, operations, table, tuning, songs, settings)
 
 
 def open_service_pool(
@@ -282,6 +296,17 @@ def open_service_pool(
 ) -> AbstractAsyncContextManager[ServicePool]:
     """The service's Postgres. Raises SettingsError; entering it raises FatalError."""
     return open_service(service_conninfo(settings.service_url()), tuning.service_connections)
+
+
+def open_replica(
+    settings: Settings, tuning: Tuning = DEFAULT_TUNING
+) -> AbstractAsyncContextManager[ServicePool]:
+    """The replica of ABOUTNESS_CATALOGUE_URL, which must be set.
+
+    Raises SettingsError; entering it raises FatalError.
+    """
+    url = service_conninfo(settings.replica_url() or "", REPLICA_SETTING)
+    return open_service(url, tuning.replica_connections, REPLICA_SETTING)
 
 
 def open_own_database(
@@ -299,13 +324,15 @@ async def read_aboutness_table(pool: ServicePool, tuning: Tuning = DEFAULT_TUNIN
         return await read_table(connection, tuning.insert_retry)
 
 
-async def songs_id_type(pool: ServicePool, settings: Settings, table: AboutnessTable) -> IdType:
-    """What the ids of songs and table are.
+async def songs_id_type(
+    pool: ServicePool, settings: Settings, table: AboutnessTable, setting: str = "DATABASE_URL"
+) -> IdType:
+    """What the ids of songs and table are; the pool is of the URL that ``setting`` holds.
 
     Raises FatalError where the songs cannot be read, or have ids of another type than the table.
     """
     async with pool.connection() as connection:
-        of_songs = await id_type_of(connection, settings.songs_query)
+        of_songs = await id_type_of(connection, settings.songs_query, setting)
     if of_songs != table.id_type:
         raise FatalError(
             f"The songs' ids are {of_songs}, those of song_aboutness {table.id_type}. "
@@ -316,11 +343,15 @@ async def songs_id_type(pool: ServicePool, settings: Settings, table: AboutnessT
 
 @asynccontextmanager
 async def open_catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
-    """Open the service's database alone. Raises SettingsError or FatalError."""
-    service_url = service_conninfo(settings.service_url())
+    """Open the service's database alone, and its replica. Raises SettingsError or FatalError."""
     operations_url = operations_conninfo(settings.operations_url())
     with database_errors_as_sentences(
         "The catalogue cannot be read", "Nothing was changed; run it again when it is fixed."
     ):
-        async with open_service(service_url, 1) as pool, pool.connection() as connection:
-            yield Catalogue(connection, settings.songs_query, settings.range_size, operations_url)
+        async with AsyncExitStack() as stack:
+            pool = songs_pool = await stack.enter_async_context(
+                open_service(service_conninfo(settings.service_url()), 1)
+            )
+            if settings.catalogue_url is not None:
+                songs_pool = await stack.enter_async_context(open_replica(settings))
+            yield Catalogue(pool, songs_pool, settings.songs_query, settings.range_size, operations_url)

@@ -1,0 +1,34 @@
+"""Where rows go: the service's table, through few connections, and slower while its database is slow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aboutness_assets.database.service.aboutness_table import AboutnessTable, Inserted, Row
+from aboutness_assets.database.service.connection import ServicePool
+from aboutness_assets.database.service.replication import replication_lag
+from aboutness_assets.pipeline.brake import DatabaseBrake
+from aboutness_assets.pipeline.refusals import Refusals
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The service's table, through a pool of connections."""
+
+    table: AboutnessTable
+    pool: ServicePool
+    refusals: Refusals
+    brake: DatabaseBrake
+    log: logging.Logger
+
+    async def insert(self, rows: Sequence[Row]) -> Inserted:
+        """Insert rows when it is their turn, as AboutnessTable.insert does."""
+        async with self.brake.turn():
+            inserted = await self.table.insert(self.pool, rows, self.log)
+        if inserted.seconds:
+            self.brake.took(inserted.seconds, len(rows))
+        if self.brake.is_lag_due and (lag := await replication_lag(self.pool)) is not None:
+            self.brake.lags(lag)
+        return inserted
