@@ -1,6 +1,5 @@
 """Verdicts on the acceptance criteria, from looks and comparisons. No I/O."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,12 +13,10 @@ from aboutness_assets.acceptance.criteria import (
 )
 from aboutness_assets.acceptance.looks import OLD_STYLE_ROW_ADDED, Look
 from aboutness_assets.acceptance.old_style import OldStyleComparison
+from aboutness_assets.acceptance.readiness import READY_COVERAGE, Readiness
 from aboutness_assets.acceptance.tables import plain_table, yes_or_no
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord
 from aboutness_assets.database.operations.verification import WholeLook
-
-READY_COVERAGE = 0.5
-"""Share of the catalogue that must have a row before the service's search is switched over (CONTRACT)."""
 
 IDS_SHOWN = 20
 """Song ids named in a verdict."""
@@ -27,13 +24,17 @@ IDS_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a criterion passes: the result of one asset check. The details become its metadata."""
+    """Whether a criterion passes: the result of one asset check. The details become its metadata.
+
+    readiness: what READY_TO_ENABLE rests on; None for the others.
+    """
 
     criterion: Criterion
     passed: bool
     description: str
     details: dict[str, int | float | bool | str | list[str]] = field(default_factory=dict)
     failed_songs: tuple[FailedSongRecord, ...] = ()
+    readiness: Readiness | None = None
 
     @property
     def name(self) -> str:
@@ -123,20 +124,21 @@ def old_style_verdict(comparison: OldStyleComparison, look: Look, looked_at: Loo
 
 def ready_verdict(coverage: Coverage, others: Sequence[Verdict]) -> Verdict:
     """Whether the search may be switched over: enough songs have a row, and no criterion on rows fails."""
+    readiness = Readiness(coverage, {verdict.name: verdict.passed for verdict in others})
     songs, rows = coverage.songs, coverage.with_row
-    share = rows / songs if songs else 0.0
-    failing = [verdict.name for verdict in others if not verdict.passed]
-    shown = math.floor(share * 1000) / 10  # 49.99 % is not half
-    description = f"{rows} of {songs} songs ({shown}%) have a row; {READY_COVERAGE:.0%} are needed."
+    description = (
+        f"{rows} of {songs} songs ({readiness.percent}%) have a row; {READY_COVERAGE:.0%} are needed."
+    )
     if coverage.counted_since:
         description += f" Counted range by range, the first at {coverage.counted_since:%Y-%m-%d %H:%M} UTC."
-    if failing:
-        description += f" These criteria fail: {', '.join(failing)}."
+    if readiness.failing:
+        description += f" These criteria fail: {', '.join(readiness.failing)}."
     return Verdict(
         READY_TO_ENABLE,
-        share >= READY_COVERAGE and not failing,
+        readiness.is_ready,
         description,
-        {"songs": songs, "songs_with_row": rows, "coverage": share},
+        {"songs": songs, "songs_with_row": rows, "coverage": round(readiness.percent / 100, 3)},
+        readiness=readiness,
     )
 
 

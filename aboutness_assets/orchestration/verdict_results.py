@@ -6,6 +6,7 @@ import dagster as dg
 
 from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.orchestration.markdown import failed_records_table
+from aboutness_assets.orchestration.readiness_picture import readiness_markdown
 
 
 def verdict_result(verdict: Verdict, asset_key: dg.AssetKey) -> dg.AssetCheckResult:
@@ -19,6 +20,6 @@ def verdict_result(verdict: Verdict, asset_key: dg.AssetKey) -> dg.AssetCheckRes
         check_name=verdict.name,
         passed=verdict.passed,
         severity=dg.AssetCheckSeverity.WARN if warns_only else dg.AssetCheckSeverity.ERROR,
-        description=verdict.description,
+        description=readiness_markdown(verdict.readiness) if verdict.readiness else verdict.description,
         metadata=metadata,
     )
