@@ -56,9 +56,7 @@ def time_at_measured_rate(songs_left: int, reports: Mapping[str, Report]) -> Fin
     rate = songs_per_second(reports)
     found = "unknown: nothing was written"
     if rate:
-        found = (
-            f"{duration(songs_left / rate / 60)} at {rate:.1f} songs per second, measured with its slow start"
-        )
+        found = f"{duration(songs_left / rate / 60)} at {rate:.1f} songs per second, its start included"
     return Finding("time at this rate", found, "info")
 
 

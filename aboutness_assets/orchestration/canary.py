@@ -85,17 +85,15 @@ def fill_spread_ranges(
     context.log.info("Canary\n%s", findings_table(found))
     context.log.info("What all that is left will take\n%s", findings_table(rest))
     sample = Report(sample=[each for report in reports.values() for each in report.sample])
-    context.add_output_metadata(
-        {
-            "canary": dg.MetadataValue.md(findings_markdown(found)),
-            "what_is_left": dg.MetadataValue.md(findings_markdown(rest)),
-            "sample": dg.MetadataValue.md(sample_table(sample)),
-        }
-    )
+    tables = {
+        "canary": dg.MetadataValue.md(findings_markdown(found)),
+        "what_is_left": dg.MetadataValue.md(findings_markdown(rest)),
+        "sample": dg.MetadataValue.md(sample_table(sample)),
+    }
     if failed := failing(found):
-        raise dg.Failure(
-            f"The canary does not pass: {', '.join(each.check for each in failed)}.", allow_retries=False
-        )
+        names = ", ".join(each.check for each in failed)
+        raise dg.Failure(f"The canary does not pass: {names}.", tables, allow_retries=False)
+    context.add_output_metadata(tables)
 
 
 async def _choose(

@@ -14,6 +14,7 @@ from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.checks import FAIL_RUN_TAG
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.launchpad_types import OptionalText, SongIdText
+from aboutness_assets.orchestration.markdown import acceptance_markdown
 from aboutness_assets.orchestration.metadata import materialization_metadata
 from aboutness_assets.orchestration.partitions import (
     SONG_ID_RANGES,
@@ -57,13 +58,15 @@ def write_first_songs(context: dg.OpExecutionContext, settings: SettingsResource
 
     report, lines = run_until_interrupted(write(), context.log)
     context.log.info("Acceptance table\n%s", acceptance_table(lines))
-    context.add_output_metadata(
-        materialization_metadata(report, in_force.chat_model, in_force.embedding_model)
-    )
+    metadata = {
+        "acceptance": dg.MetadataValue.md(acceptance_markdown(lines)),
+        **materialization_metadata(report, in_force.chat_model, in_force.embedding_model),
+    }
     failed = [line.name for line in lines if not line.passed]
     if failed:
         sentences = [f"The smoke run does not pass: {', '.join(failed)}.", why_no_song_got_a_row([report])]
-        raise dg.Failure(" ".join(filter(None, sentences)), allow_retries=False)
+        raise dg.Failure(" ".join(filter(None, sentences)), metadata, allow_retries=False)
+    context.add_output_metadata(metadata)
 
 
 @dg.job

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from aboutness_assets.acceptance.smoke import SmokeLine
+from aboutness_assets.acceptance.tables import yes_or_no
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord
 from aboutness_assets.domain.findings import Finding
 from aboutness_assets.domain.printable import printable_line
@@ -53,6 +55,16 @@ def findings_markdown(findings: Sequence[Finding]) -> str:
         for finding in sorted(findings, key=lambda each: order.index(each.outcome))
     ]
     return "\n".join(lines)
+
+
+def acceptance_markdown(lines: Sequence[SmokeLine]) -> str:
+    """The acceptance table of a smoke run, as a Markdown table: first what fails."""
+    rows = ["| criterion | threshold | measured | pass |", "|---|---|---|---|"]
+    rows += [
+        f"| {line.name} | {_cell(line.threshold)} | {_cell(line.measured)} | {yes_or_no(line.passed)} |"
+        for line in sorted(lines, key=lambda line: line.passed)
+    ]
+    return "\n".join(rows)
 
 
 def sample_table(report: Report) -> str:

@@ -145,9 +145,11 @@ def look_before_backfill(context: dg.OpExecutionContext, settings: SettingsResou
     """Check what a backfill needs, try the INSERT and roll it back, and estimate what a backfill takes."""
     findings = run_until_interrupted(preflight(settings.load(), with_estimate=True), context.log)
     context.log.info("Preflight\n%s", findings_table(findings))
+    table = {"preflight": dg.MetadataValue.md(findings_markdown(findings))}
     if failed := failing(findings):
         names = ", ".join(dict.fromkeys(finding.check for finding in failed))
-        raise dg.Failure(f"The preflight does not pass: {names}.", allow_retries=False)
+        raise dg.Failure(f"The preflight does not pass: {names}.", table, allow_retries=False)
+    context.add_output_metadata(table)
 
 
 @dg.job
