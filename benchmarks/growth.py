@@ -20,11 +20,12 @@ from pathlib import Path
 import psycopg
 
 from aboutness_assets.acceptance.evaluate import evaluate_criteria
+from aboutness_assets.acceptance.report_reading import count_ranges
 from aboutness_assets.database.operations.journal import KEEP_ENTRIES, trim
 from aboutness_assets.database.service import catalogue
+from aboutness_assets.database.service.report_queries import ReportQueries
 from aboutness_assets.domain.id_ranges import SongIdRange
-from aboutness_assets.pipeline.runs import coverage_by_range
-from aboutness_assets.pipeline.session import Session, open_catalogue, open_session
+from aboutness_assets.pipeline.session import Session, open_session
 from aboutness_assets.settings import Settings, load_settings
 from aboutness_local.postgres import EmbeddedPostgres
 from aboutness_local.service_tables import create_operations_database, create_service_tables
@@ -45,7 +46,7 @@ TURNS_OF_TOTALS = 3
 """The same of an operation on a whole catalogue."""
 
 RANGES_A_COVERAGE = 100
-"""Ranges, spread evenly over the catalogue, in one measurement of the coverage report."""
+"""Ranges, spread evenly over the catalogue, in one measurement of the coverage of the readiness report."""
 
 OLD_STYLE_SONGS = 130
 """The first songs; the rows of those of them that have one are old-style: 65, as in the sample catalogue."""
@@ -229,8 +230,10 @@ async def _trim(of: Catalogue, turn: int) -> None:
 
 async def _cover(of: Catalogue, turn: int) -> None:
     every = len(of.keys) // RANGES_A_COVERAGE
-    async with open_catalogue(of.settings) as opened:
-        await coverage_by_range(opened, of.keys[turn % every :: every])
+    session = of.session
+    queries = ReportQueries(session.service_pool, session.songs_query, session.id_type)
+    keys = of.keys[turn % every :: every]
+    await count_ranges(queries, {key: SongIdRange.from_key(key, session.id_type) for key in keys})
 
 
 async def _lay(of: Catalogue, turn: int) -> None:

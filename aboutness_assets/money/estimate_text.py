@@ -17,7 +17,7 @@ def estimate_lines(estimate: Estimate, tariff: Tariff, counted_by: str) -> list[
         ("dollars, standard", _dollars(estimate.usd_standard, "standard", tariff)),
         ("dollars, flex", _dollars(estimate.usd_flex, "flex", tariff)),
         ("time", _time(estimate.minutes)),
-        ("estimated from", _basis(estimate, counted_by)),
+        ("estimated from", estimate_basis(estimate, counted_by)),
     ]
 
 
@@ -60,7 +60,8 @@ def duration(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _basis(estimate: Estimate, counted_by: str) -> str:
+def estimate_basis(estimate: Estimate, counted_by: str) -> str:
+    """What an estimate rests on. counted_by: what counted the tokens of names."""
     if estimate.billed_requests:
         return f"what {estimate.billed_requests} requests with this prompt and model were billed"
     return f"the words of the requests (tokens counted by {counted_by}); a smoke run makes it precise"

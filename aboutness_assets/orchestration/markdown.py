@@ -82,3 +82,13 @@ def sample_table(report: Report) -> str:
 def _cell(value: object, characters: int = 200) -> str:
     """A value as one line of Markdown that shows it as it is, at most so many characters of it."""
     return _MARKUP.sub(r"\\\1", _ADDRESS.sub("\u2060", printable_line(str(value)[:characters])))
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Any rows as a Markdown table; whole numbers are shown with commas."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines += [
+        f"| {' | '.join(f'{cell:,}' if isinstance(cell, int) else _cell(cell) for cell in row)} |"
+        for row in rows
+    ]
+    return "\n".join(lines)

@@ -1,56 +1,57 @@
 """The asset readiness_report: what a person needs to know to decide whether the texts may be switched on."""
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from aboutness_assets.acceptance.report_content import ReadinessReport
+from aboutness_assets.acceptance.report_reading import read_readiness
 from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
+from aboutness_assets.orchestration.report_html import report_html
+from aboutness_assets.orchestration.report_metadata import report_metadata
 from aboutness_assets.orchestration.resources import SettingsResource
-from aboutness_assets.pipeline.runs import coverage_by_range
-from aboutness_assets.pipeline.session import open_catalogue
+from aboutness_assets.pipeline.session import open_unrecorded
+from aboutness_assets.settings import Settings
 
-RANGES_SHOWN = 100
-"""Rows of the table of ranges that lack rows."""
+FILE_NAME = "readiness_report.html"
 
 
 @dg.asset(deps=[song_aboutness], group_name="aboutness", kinds={"pandas"})
 def readiness_report(
     context: dg.AssetExecutionContext, settings: SettingsResource
 ) -> dg.MaterializeResult[None]:
-    """How much of the catalogue has a row, per range; costs one short read per range and no request."""
-    ranges = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
+    """Whether the texts may be switched on: coverage, confidence, lengths, failures, dollars, a sample.
 
-    async def count() -> list[tuple[str, int, int]]:
-        async with open_catalogue(settings.load()) as catalogue:
-            return await coverage_by_range(catalogue, ranges)
-
-    counts = run_until_interrupted(count(), context.log)
-    return dg.MaterializeResult(metadata=coverage_metadata(counts))
-
-
-def coverage_metadata(counts: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
-    """The metadata of the report: totals, and the ranges that lack most rows.
-
-    counts: per range its key, how many songs it has and how many of them have a row.
+    Reads both databases, writes to neither and spends nothing. A sensor materializes it after every backfill
+    and every single run that filled. The same report is one HTML file to send to somebody else: its metadata
+    say where it is and how to get it.
     """
-    import pandas as pd
+    keys = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
+    report = run_until_interrupted(_read(settings.load(), keys), context.log)
+    path = write_report(Path(context.instance.storage_directory()), report)
+    return dg.MaterializeResult(metadata=metadata_of(report, path))
 
-    frame = pd.DataFrame(counts, columns=["range", "songs", "with_row"])
-    frame["lacking"] = frame["songs"] - frame["with_row"]
-    lacking = frame[frame["lacking"] > 0].sort_values("lacking", ascending=False, kind="stable")
-    songs, rows = int(frame["songs"].sum()), int(frame["with_row"].sum())
+
+def metadata_of(report: ReadinessReport, path: Path) -> dict[str, Any]:
+    """What the UI shows of a report whose file is at ``path``."""
     return {
-        "songs": songs,
-        "songs_with_row": rows,
-        "coverage": round(rows / songs, 4) if songs else 0.0,
-        "ranges": len(frame),
-        "ranges_complete": len(frame) - len(lacking),
-        "ranges_lacking_rows": dg.MetadataValue.md(
-            lacking.head(RANGES_SHOWN).to_markdown(index=False)
-            if len(lacking)
-            else "Every range is complete."
-        ),
+        **report_metadata(report),
+        "file": dg.MetadataValue.path(str(path)),
     }
+
+
+def write_report(directory: Path, report: ReadinessReport) -> Path:
+    """Write the HTML file into the directory, in the place of an older one at once; returns its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path, new = directory / FILE_NAME, directory / f"{FILE_NAME}.new"
+    new.write_text(report_html(report), encoding="utf-8")
+    new.replace(path)
+    return path
+
+
+async def _read(settings: Settings, partition_keys: list[str]) -> ReadinessReport:
+    async with open_unrecorded(settings) as session:
+        return await read_readiness(session, partition_keys)

@@ -1,4 +1,4 @@
-"""The kinds of runs: create partitions, fill ranges, fill a few songs, try failed songs again, count rows."""
+"""The kinds of runs: create partitions, fill ranges, fill a few songs, try failed songs again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from aboutness_assets.database.postgres_errors import DatabaseError
 from aboutness_assets.database.service import catalogue as songs_of
 from aboutness_assets.database.service.range_boundaries import new_ranges
-from aboutness_assets.database.service.songs_query import id_type_of
 from aboutness_assets.domain.errors import FatalError, first_error
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.range_run import RangeRun
@@ -29,9 +28,6 @@ CATALOGUE_IS_EMPTY = (
     "DATABASE_URL may see. Check database, schema and row-level security."
 )
 
-COUNTED_AT_ONCE = 100
-"""Ranges counted in one transaction, which takes a few tenths of a second."""
-
 
 async def create_partitions(
     catalogue: Catalogue,
@@ -50,19 +46,6 @@ async def create_partitions(
         if new:
             add_keys(new)
         return new
-
-
-async def coverage_by_range(catalogue: Catalogue, range_keys: Sequence[str]) -> list[tuple[str, int, int]]:
-    """For each range its key, how many songs it has and how many of them have a row."""
-    counts: list[tuple[str, int, int]] = []
-    for first in range(0, len(range_keys), COUNTED_AT_ONCE):
-        async with catalogue.pool.connection() as connection:
-            id_type = await id_type_of(connection, catalogue.songs_query)
-            for key in range_keys[first : first + COUNTED_AT_ONCE]:
-                song_id_range = SongIdRange.from_key(key, id_type)
-                found = await songs_of.range_counts(connection, catalogue.songs_query, song_id_range)
-                counts.append((key, *found))
-    return counts
 
 
 async def fill_ranges(

@@ -49,6 +49,12 @@ class OldStyleBaseline:
 
     async def recorded(self) -> Recorded:
         """What is on record, which must exist."""
+        recorded = await self.find()
+        assert recorded is not None
+        return recorded
+
+    async def find(self) -> Recorded | None:
+        """What is on record; None before the first run on the table."""
         cursor = await self.connection.execute(
             "select rollout_at, columns,"
             " (select count(*) from aboutness_ops.old_style_row as r where r.table_id = b.table_id)"
@@ -56,8 +62,7 @@ class OldStyleBaseline:
             [self.table_id],
         )
         row = await cursor.fetchone()
-        assert row is not None
-        return Recorded(row[0], list(row[1]), int(row[2]))
+        return None if row is None else Recorded(row[0], list(row[1]), int(row[2]))
 
     async def among(self, song_ids: Collection[str]) -> dict[str, bytes]:
         """The recorded digests of those of these songs (ids as text) that are on record."""
