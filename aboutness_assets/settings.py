@@ -1,6 +1,7 @@
 """Every setting of the project: its name, type, bounds, default and meaning (CONTRACT: Settings)."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -18,6 +19,9 @@ NOT_SET = (
 
 FLEX_TIMEOUT_SECONDS = 900.0
 """OpenAI's guide to flex processing advises 15 minutes."""
+
+_WEB_ADDRESS = re.compile(r"https?://[!-.0-~][!-~]*", re.ASCII)
+"""http or https with a host, without spaces or control characters."""
 
 
 class Settings(BaseSettings):
@@ -189,6 +193,17 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the last 50 answers without a usable entry above which a run stops; 1: never.",
     )
+    webhook_url: SecretStr | None = Field(
+        None,
+        alias="ABOUTNESS_WEBHOOK_URL",
+        description="Where failed runs are told, Slack-compatible; empty: nowhere.",
+    )
+    ui_url: str = Field(
+        "http://127.0.0.1:3000",
+        alias="ABOUTNESS_UI_URL",
+        repr=False,  # a password may be part of it
+        description="Where people open Dagster's UI; messages link to it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -216,6 +231,15 @@ class Settings(BaseSettings):
     def _not_negative(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 <= seconds <= 3600 for seconds in value):
             raise ValueError("each wait must lie between 0 and 3600 seconds")
+        return value
+
+    @field_validator("webhook_url", "ui_url")
+    @classmethod
+    def _is_web_address(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        if value is not None:
+            url = value if isinstance(value, str) else value.get_secret_value()
+            if not _WEB_ADDRESS.fullmatch(url):
+                raise ValueError("must be an http or https URL")
         return value
 
     @property

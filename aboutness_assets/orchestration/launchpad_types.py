@@ -40,10 +40,11 @@ def looks_secret(text: str) -> bool:
     kinds = (str.isdigit, str.isupper, str.islower)
     if any(all(any(map(is_kind, word)) for is_kind in kinds) for word in _LONG_WORD.findall(text)):
         return True
-    return any(secret in text for secret in _secrets_of_the_environment())
+    return any(secret in text for secret in secrets_of_the_environment())
 
 
-def _secrets_of_the_environment() -> Iterator[str]:
+def secrets_of_the_environment() -> Iterator[str]:
+    """The values of variables whose names tell of secrets, and the passwords in them; no very short ones."""
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name):
             _, _, password = value.partition("://")[2].rpartition("@")[0].partition(":")

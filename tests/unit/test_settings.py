@@ -21,6 +21,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert settings.model_dump() == {
         "database_url": None,
         "dagster_pg_url": None,
+        "catalogue_url": None,
         "openai_api_key": None,
         "openai_base_url": None,
         "extra_headers": None,
@@ -45,6 +46,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         "quarantine_after": 3,
         "breaker_unavailable": 5,
         "breaker_bad_share": 0.5,
+        "webhook_url": None,
+        "ui_url": "http://127.0.0.1:3000",
     }
 
 
@@ -52,6 +55,7 @@ def test_the_environment_sets_every_setting(monkeypatch: pytest.MonkeyPatch) -> 
     given = {
         "DATABASE_URL": SECRET,
         "DAGSTER_PG_URL": SECRET,
+        "ABOUTNESS_CATALOGUE_URL": SECRET,
         "OPENAI_API_KEY": "sk-key",
         "OPENAI_BASE_URL": "http://localhost/v1",
         "ABOUTNESS_EXTRA_HEADERS": '{"api-key": "k"}',
@@ -76,6 +80,8 @@ def test_the_environment_sets_every_setting(monkeypatch: pytest.MonkeyPatch) -> 
         "ABOUTNESS_QUARANTINE_AFTER": "2",
         "ABOUTNESS_BREAKER_UNAVAILABLE": "4",
         "ABOUTNESS_BREAKER_BAD_SHARE": "0.25",
+        "ABOUTNESS_WEBHOOK_URL": "https://hooks.example/services/T0/B0",
+        "ABOUTNESS_UI_URL": "https://dagster.example",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -222,3 +228,16 @@ def test_secrets_do_not_show() -> None:
 
 def test_settings_say_what_they_mean() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/hook", "https://", "/hook", "https://host/a hook", "https://h\n"]
+)
+@pytest.mark.parametrize("variable", ["ABOUTNESS_WEBHOOK_URL", "ABOUTNESS_UI_URL"])
+def test_an_address_that_is_no_web_address_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value) == f"{variable}: Value error, must be an http or https URL."

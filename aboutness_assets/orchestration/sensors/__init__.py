@@ -1,8 +1,9 @@
 """The sensors, one per file. None of those that run by default spends anything."""
 
 from aboutness_assets.orchestration.sensors.checks_after_failed_runs import checks_after_failed_runs
+from aboutness_assets.orchestration.sensors.failures_to_webhook import failures_to_webhook
 from aboutness_assets.orchestration.sensors.song_id_ranges import song_id_ranges_in_step
 
-SENSORS = (song_id_ranges_in_step, checks_after_failed_runs)
+SENSORS = (song_id_ranges_in_step, checks_after_failed_runs, failures_to_webhook)
 
-__all__ = ["SENSORS", "checks_after_failed_runs", "song_id_ranges_in_step"]
+__all__ = ["SENSORS", "checks_after_failed_runs", "failures_to_webhook", "song_id_ranges_in_step"]
