@@ -24,7 +24,7 @@ from aboutness_assets.orchestration.sensors import SENSORS
 def build_defs(**resources: Any) -> dg.Definitions:
     """The code location; a test may give resources of its own."""
     return dg.Definitions(
-        assets=[songs, song_aboutness, readiness_report],
+        assets=dg.with_source_code_references([songs, song_aboutness, readiness_report]),
         asset_checks=[acceptance_checks, preflight_check],
         jobs=[
             sync_song_id_ranges,

@@ -280,6 +280,31 @@ def partitions_per_run() -> int:
     return int(given)
 
 
+OWNER = "ABOUTNESS_OWNER"
+
+
+def owner() -> str:
+    """Who answers for the assets, as Dagster's UI shows it; '' where nobody is named.
+
+    An email address, or the name of a team, with or without ``team:``. Read when Dagster loads the
+    definitions. Raises SettingsError where it is neither.
+    """
+    given = os.environ.get(OWNER, "").strip()
+    if not given or re.fullmatch(r"[\w.%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}", given, re.ASCII):
+        return given
+    team = re.fullmatch(r"(?:team:)?\s*([\w.-][\w. -]{0,99})", given)
+    if team is None:
+        raise SettingsError(
+            f"{OWNER}: must be an email address or the name of a team, as in team:music or ann@example.com."
+        )
+    return f"team:{team[1]}"
+
+
+def database_url_if_set() -> str:
+    """DATABASE_URL as the user wrote it, for what is shown of it when Dagster loads the definitions."""
+    return os.environ.get("DATABASE_URL", "")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """The settings in force; overrides go by field name, and one that is None counts as not given.
 

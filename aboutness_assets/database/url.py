@@ -126,6 +126,31 @@ def sqlalchemy_url(url: str) -> str:
     return f"postgresql://{credentials}/{database}?{urlencode(parameters, quote_via=quote)}"
 
 
+def address_without_secrets(url: str, table: str) -> str | None:
+    """Where a table of DATABASE_URL is, ``postgresql://host:port/database/schema.table``, for a person.
+
+    No user, no password and no parameter is in it. The schema only where ``?schema=`` names it. None where
+    the URL cannot be read or names no host (a socket) or no database.
+    """
+    try:
+        service = service_conninfo(url)
+    except SettingsError:
+        return None
+    parameters = conninfo_to_dict(service.conninfo)
+    hosts = str(parameters.get("host") or parameters.get("hostaddr") or "").split(",")
+    ports = str(parameters.get("port") or "").split(",")
+    database = str(parameters.get("dbname") or "")
+    if not database or any(not re.fullmatch(r"[\w.:-]+", host) for host in hosts):
+        return None
+    ports = ports if len(ports) == len(hosts) else ports[:1] * len(hosts)
+    places = [
+        (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+        for host, port in zip(hosts, ports, strict=True)
+    ]
+    schema = f"{quote(service.schema, safe='')}." if service.schema else ""
+    return f"postgresql://{','.join(places)}/{quote(database, safe='')}/{schema}{table}"
+
+
 def _split(rest: str) -> tuple[str, str, str]:
     """``user:password@``, ``host:port/database`` and the query, cut where libpq cuts them."""
     credentials = match[0] if (match := re.match(r"[^/@]*@", rest)) else ""

@@ -5,18 +5,29 @@ import warnings
 import dagster as dg
 
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
+from aboutness_assets.orchestration.catalog_card import (
+    ABOUTNESS_DESCRIPTION,
+    SONGS_DESCRIPTION,
+    SPENDS_MONEY,
+    owners,
+    runbook,
+    table_metadata,
+)
 from aboutness_assets.orchestration.columns import ABOUTNESS_COLUMNS, SONGS_COLUMNS
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.metadata import range_materialization
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, song_id_ranges
 from aboutness_assets.orchestration.resources import SettingsResource
+from aboutness_assets.orchestration.table_observations import real_aboutness_schema
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import fill_ranges
 from aboutness_assets.pipeline.session import open_session
 from aboutness_assets.settings import partitions_per_run
 
-# Dagster warns that backfill policies are beta: nothing that the person who runs a command could act on.
-warnings.filterwarnings("ignore", message=".*backfill_policy", category=dg.BetaWarning)
+# Dagster warns that these are beta: nothing that the person who runs a command could act on.
+warnings.filterwarnings(
+    "ignore", message=".*(backfill_policy|[cC]ode_?[rR]eference)", category=dg.BetaWarning
+)
 
 _ALREADY_LOGGED = {"__source_asset_observation__": True}
 """Metadata of an output whose materializations are in the log already: Dagster then adds none of its own.
@@ -27,10 +38,11 @@ themselves too. Without it, Dagster logs every range once more at the end of the
 
 songs = dg.AssetSpec(
     "songs",
-    description="The service's catalogue: one row per song. This project reads it and never writes to it.",
+    description=SONGS_DESCRIPTION,
     group_name="catalogue",
     kinds={"postgres"},
-    metadata={"dagster/table_name": "songs", "dagster/column_schema": SONGS_COLUMNS},
+    owners=owners(),
+    metadata=table_metadata("songs", SONGS_COLUMNS),
 )
 
 
@@ -38,35 +50,30 @@ songs = dg.AssetSpec(
     partitions_def=song_id_ranges,
     deps=[songs],
     group_name="aboutness",
+    description=ABOUTNESS_DESCRIPTION,
     kinds={"openai", "postgres"},
-    metadata={"dagster/table_name": "song_aboutness", "dagster/column_schema": ABOUTNESS_COLUMNS},
+    owners=owners(),
+    tags=SPENDS_MONEY,
+    metadata=table_metadata("song_aboutness", ABOUTNESS_COLUMNS) | runbook(),
     backfill_policy=dg.BackfillPolicy.multi_run(partitions_per_run()),
 )
 def song_aboutness(
     context: dg.AssetExecutionContext, settings: SettingsResource
 ) -> dg.MaterializeResult[None]:
-    """What every song of a range is about: emotions and moments, each with a confidence and a vector.
-
-    Songs that have a row are skipped. Rows that were written stay, so a run that was stopped or killed can
-    simply be launched again; it uses the answers that were already paid for first.
-    """
+    """Fill the ranges of a run: a row for every song that has none."""
     in_force, range_keys = settings.load(), _partitions_to_fill(context)
-
-    def materialize(range_key: str, report: Report) -> None:
-        """Log it now, so that this range counts even if the run fails later."""
-        models = in_force.chat_model, in_force.embedding_model
-        context.log_event(range_materialization(context.asset_key, range_key, report, *models))
 
     async def fill() -> None:
         with EventLogWriter(context.log) as event_log:
             async with open_session(in_force) as session:
-                await fill_ranges(
-                    session,
-                    range_keys,
-                    context.run_id,
-                    event_log.log,
-                    lambda range_key, report: event_log.submit(lambda: materialize(range_key, report)),
-                )
+                columns = await real_aboutness_schema(session)
+
+                def materialize(range_key: str, report: Report) -> None:
+                    """Log it now, so that this range counts even if the run fails later."""
+                    filled = range_materialization(context.asset_key, range_key, report, in_force, columns)
+                    event_log.submit(lambda: context.log_event(filled))
+
+                await fill_ranges(session, range_keys, context.run_id, event_log.log, materialize)
 
     run_until_interrupted(fill(), context.log)
     return dg.MaterializeResult(metadata=_ALREADY_LOGGED)

@@ -24,6 +24,7 @@ from aboutness_assets.orchestration.partitions import (
     require_lasting_instance,
 )
 from aboutness_assets.orchestration.resources import SettingsResource
+from aboutness_assets.orchestration.table_observations import real_aboutness_schema
 from aboutness_assets.pipeline.canary import choose_canary_ranges, count_songs_left
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import CATALOGUE_IS_EMPTY, fill_ranges
@@ -54,20 +55,18 @@ def fill_spread_ranges(
     in_force = settings.load()
     reports: dict[str, Report] = {}
 
-    def materialize(range_key: str, report: Report) -> None:
-        models = in_force.chat_model, in_force.embedding_model
-        context.log_event(range_materialization(song_aboutness.key, range_key, report, *models))
-
     async def fill_and_judge() -> tuple[list[Verdict], list[Finding]]:
         with EventLogWriter(context.log) as event_log:
-
-            def done(range_key: str, report: Report) -> None:
-                reports[range_key] = report
-                event_log.submit(lambda: materialize(range_key, report))
-
             await create_missing_partitions(context.instance, in_force, event_log.log)
             partition_keys = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
             async with open_session(in_force) as session:
+                columns = await real_aboutness_schema(session)
+
+                def done(range_key: str, report: Report) -> None:
+                    reports[range_key] = report
+                    filled = range_materialization(song_aboutness.key, range_key, report, in_force, columns)
+                    event_log.submit(lambda: context.log_event(filled))
+
                 chosen = await _choose(session, partition_keys, number, event_log.log)
                 if chosen:
                     await fill_ranges(session, chosen, context.run_id, event_log.log, done)

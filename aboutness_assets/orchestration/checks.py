@@ -11,10 +11,12 @@ import dagster as dg
 from aboutness_assets.acceptance.criteria import CRITERIA
 from aboutness_assets.acceptance.evaluate import evaluate_criteria
 from aboutness_assets.acceptance.verdicts import Verdict, verdict_table
+from aboutness_assets.database.service.table_facts import ServiceTables
 from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
 from aboutness_assets.orchestration.resources import SettingsResource
+from aboutness_assets.orchestration.table_observations import read_tables, report_tables
 from aboutness_assets.orchestration.verdict_results import verdict_result
 from aboutness_assets.pipeline.session import open_session
 from aboutness_assets.settings import Settings
@@ -34,13 +36,15 @@ def acceptance_results(
     """Evaluate the acceptance criteria now (see evaluate_criteria); the log gets the table of them."""
     partition_keys = instance.get_dynamic_partitions(SONG_ID_RANGES)
 
-    async def evaluate() -> list[Verdict]:
+    async def evaluate() -> tuple[list[Verdict], ServiceTables | None]:
         async with open_session(settings) as session:
-            return await evaluate_criteria(
+            verdicts = await evaluate_criteria(
                 session, range_keys, partition_keys, since_last_look=since_last_look
             )
+            return verdicts, await read_tables(session, even_if_large=not (range_keys or since_last_look))
 
-    verdicts = run_until_interrupted(evaluate(), log)
+    verdicts, tables = run_until_interrupted(evaluate(), log)
+    report_tables(instance, tables)
     log.info("Acceptance table\n%s", verdict_table(verdicts))
     return [verdict_result(verdict, song_aboutness.key) for verdict in verdicts]
 

@@ -6,14 +6,18 @@ import dagster as dg
 
 from aboutness_assets.orchestration.markdown import failed_songs_table, sample_table
 from aboutness_assets.pipeline.report import Report
+from aboutness_assets.settings import Settings
 
 
 def range_materialization(
-    asset_key: dg.AssetKey, range_key: str, report: Report, chat_model: str, embedding_model: str
+    asset_key: dg.AssetKey, range_key: str, report: Report, settings: Settings, columns: dg.TableSchema
 ) -> dg.AssetMaterialization:
-    """The event that a range was filled, with how many rows it has now."""
-    metadata = materialization_metadata(report, chat_model, embedding_model)
-    metadata["dagster/partition_row_count"] = report.rows
+    """The event that a range was filled, with how many rows it has now; columns: as the table has them.
+
+    The UI takes the columns of an asset from its latest materialization.
+    """
+    metadata = materialization_metadata(report, settings.chat_model, settings.embedding_model)
+    metadata |= {"dagster/partition_row_count": report.rows, "dagster/column_schema": columns}
     return dg.AssetMaterialization(asset_key, partition=range_key, metadata=metadata)
 
 

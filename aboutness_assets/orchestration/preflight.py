@@ -24,6 +24,7 @@ from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.markdown import findings_markdown
 from aboutness_assets.orchestration.resources import SettingsResource
+from aboutness_assets.orchestration.table_observations import count_tables, report_tables
 from aboutness_assets.pipeline.preflight import first_songs_of, service_findings
 from aboutness_assets.pipeline.session import (
     REPLICA_SETTING,
@@ -143,13 +144,15 @@ async def _replica_id_type(settings: Settings, table: AboutnessTable | None) -> 
 @dg.op
 def look_before_backfill(context: dg.OpExecutionContext, settings: SettingsResource) -> None:
     """Check what a backfill needs, try the INSERT and roll it back, and estimate what a backfill takes."""
-    findings = run_until_interrupted(preflight(settings.load(), with_estimate=True), context.log)
+    in_force = settings.load()
+    findings = run_until_interrupted(preflight(in_force, with_estimate=True), context.log)
     context.log.info("Preflight\n%s", findings_table(findings))
     table = {"preflight": dg.MetadataValue.md(findings_markdown(findings))}
     if failed := failing(findings):
         names = ", ".join(dict.fromkeys(finding.check for finding in failed))
         raise dg.Failure(f"The preflight does not pass: {names}.", table, allow_retries=False)
     context.add_output_metadata(table)
+    report_tables(context.instance, run_until_interrupted(count_tables(in_force), context.log))
 
 
 @dg.job

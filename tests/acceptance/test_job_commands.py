@@ -178,6 +178,9 @@ def test_a_backfill_of_one_range_writes_all_rows_and_a_second_one_asks_nothing(
     assert min(metadata["prompt_tokens"], metadata["completion_tokens"], metadata["embedding_tokens"]) > 0
     assert metadata["details"]["texts_by"] == "stand-in-writer"
     assert metadata["dagster/partition_row_count"] == 40
+    types = {column.name: column.type for column in metadata["dagster/column_schema"].columns}
+    assert (types["song_id"], types["emotions_vector"]) == ("integer", "vector(8)")
+    assert project.observed_rows() == {"songs": 45, "song_aboutness": 40}
 
     rows = project.sql("select * from song_aboutness order by song_id")
     stand_in.reset()

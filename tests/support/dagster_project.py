@@ -179,6 +179,20 @@ class DagsterProject:
         """The partition of each materialization, in the order of the event log."""
         return [str(one.partition) for one in self._materializations()]
 
+    def observed_rows(self) -> dict[str, object]:
+        """The latest row count that was observed of each of the service's tables."""
+        with self.instance() as instance:
+            records = {
+                name: instance.fetch_observations(dg.AssetKey(name), limit=1).records
+                for name in ("songs", "song_aboutness")
+            }
+        found = {name: one.asset_observation for name, [one] in records.items()}
+        return {
+            name: int(one.metadata["dagster/row_count"].value)
+            for name, one in found.items()
+            if one is not None
+        }
+
     def _materializations(self) -> list[dg.AssetMaterialization]:
         with self.instance() as instance:
             records = instance.fetch_materializations(ASSET, limit=1000, ascending=True).records

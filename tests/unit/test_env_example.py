@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from aboutness_assets.settings import DEFAULT_PARTITIONS_PER_RUN, PARTITIONS_PER_RUN, Settings, load_settings
+from aboutness_assets.settings import (
+    DEFAULT_PARTITIONS_PER_RUN,
+    OWNER,
+    PARTITIONS_PER_RUN,
+    Settings,
+    load_settings,
+)
 
 TEXT = (Path(__file__).parents[2] / ".env.example").read_text("utf-8")
 EXAMPLE = dict(re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", TEXT, re.MULTILINE))
@@ -14,7 +20,8 @@ DEFAULTS = {name: value for name, value in EXAMPLE.items() if name.startswith("A
 
 
 def test_every_setting_is_there() -> None:
-    assert set(EXAMPLE) == {field.alias for field in Settings.model_fields.values()} | {PARTITIONS_PER_RUN}
+    when_definitions_load = {PARTITIONS_PER_RUN, OWNER}
+    assert set(EXAMPLE) == {field.alias for field in Settings.model_fields.values()} | when_definitions_load
 
 
 def test_what_must_be_set_is_not_commented_out() -> None:
