@@ -188,9 +188,7 @@ class DagsterProject:
             }
         found = {name: one.asset_observation for name, [one] in records.items()}
         return {
-            name: int(one.metadata["dagster/row_count"].value)
-            for name, one in found.items()
-            if one is not None
+            name: one.metadata["dagster/row_count"].value for name, one in found.items() if one is not None
         }
 
     def _materializations(self) -> list[dg.AssetMaterialization]:
