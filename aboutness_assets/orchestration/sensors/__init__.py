@@ -2,8 +2,15 @@
 
 from aboutness_assets.orchestration.sensors.checks_after_failed_runs import checks_after_failed_runs
 from aboutness_assets.orchestration.sensors.failures_to_webhook import failures_to_webhook
+from aboutness_assets.orchestration.sensors.new_songs_to_runs import new_songs_to_runs
 from aboutness_assets.orchestration.sensors.song_id_ranges import song_id_ranges_in_step
 
-SENSORS = (song_id_ranges_in_step, checks_after_failed_runs, failures_to_webhook)
+SENSORS = (song_id_ranges_in_step, checks_after_failed_runs, failures_to_webhook, new_songs_to_runs)
 
-__all__ = ["SENSORS", "checks_after_failed_runs", "failures_to_webhook", "song_id_ranges_in_step"]
+__all__ = [
+    "SENSORS",
+    "checks_after_failed_runs",
+    "failures_to_webhook",
+    "new_songs_to_runs",
+    "song_id_ranges_in_step",
+]
