@@ -9,7 +9,9 @@ from psycopg import AsyncConnection
 from aboutness_assets.database.operations.connection import open_operations
 from aboutness_assets.database.operations.schema import read_migrations
 from aboutness_assets.domain.errors import FatalError
+from tests.support.backfills import Backfills, sample_songs, wait_until
 from tests.support.service_database import ServiceDatabase
+from tests.support.stand_in import StandIn
 
 MakeService = Callable[..., ServiceDatabase]
 
@@ -134,13 +136,35 @@ async def test_a_schema_that_is_newer_than_the_code_is_refused_with_a_sentence(
     async with open_operations(url):
         pass
     async with await AsyncConnection.connect(url) as connection:
-        await connection.execute("update aboutness_ops.schema_version set version = 9000")
+        await connection.execute(
+            "update aboutness_ops.schema_version set version = 9000, compatible_since = 9000"
+        )
 
     with pytest.raises(
-        FatalError, match=r"has version 9000, but this installation knows versions up to \d+: "
+        FatalError, match=r"has version 9000, but this installation knows versions up to \d+ and cannot"
     ):
         async with open_operations(url):
             pass
 
     async with await AsyncConnection.connect(url) as connection:
         assert await fetch(connection, "select version from aboutness_ops.schema_version") == [(9000,)]
+
+
+async def test_a_run_goes_on_while_a_newer_version_migrates_and_the_next_one_of_its_code_works(
+    make_service: MakeService, stand_in: StandIn
+) -> None:
+    """What an upgrade in mid-backfill is for our own database: old code on the schema of the next version."""
+    backfills = Backfills(make_service(songs=sample_songs(30)), stand_in)
+    stand_in.control({"latency_seconds": {"chat": 1.5}})
+    run = asyncio.create_task(backfills.fill())
+    await asyncio.to_thread(wait_until, lambda: backfills.requests()["chat"] > 0)
+    backfills.arrange_own(
+        "create table aboutness_ops.of_tomorrow (id integer);"
+        " alter table aboutness_ops.chat_request add column of_tomorrow text;"
+        " alter table aboutness_ops.attempt add column of_tomorrow text not null default '';"
+        " update aboutness_ops.schema_version set version = version + 1"
+    )
+    assert (await run).songs_written == 30
+    stand_in.reset()
+    again = await backfills.fill()
+    assert (again.songs_skipped_existing, backfills.requests()["chat"]) == (30, 0)

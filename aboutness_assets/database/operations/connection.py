@@ -13,7 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from aboutness_assets.database.operations.schema import migrate
+from aboutness_assets.database.operations.schema import migrate, schema_version
 from aboutness_assets.database.pooler import require_sessions
 from aboutness_assets.database.postgres_errors import postgres_message
 from aboutness_assets.domain.errors import FatalError
@@ -178,6 +178,30 @@ def _fail(written: asyncio.Future[Any], fault: Exception) -> None:
         written.exception()  # a caller that was cancelled meanwhile does not fetch it
 
 
+async def known_schema_version(conninfo: str) -> int:
+    """The version of the schema of our own Postgres, on which this code can work; nothing is changed.
+
+    0 before the first run. Raises as open_operations does.
+    """
+    async with _first_connection(conninfo) as connection:
+        return await schema_version(connection)
+
+
+@asynccontextmanager
+async def _first_connection(conninfo: str) -> AsyncIterator[AsyncConnection]:
+    try:
+        await asyncio.to_thread(require_sessions, conninfo)
+        async with await AsyncConnection.connect(
+            conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS
+        ) as connection:
+            yield connection
+    except psycopg.OperationalError as unreachable:
+        raise FatalError(
+            f"Our own Postgres (DAGSTER_PG_URL) cannot be used: {postgres_message(unreachable)}. "
+            "Nothing was asked or written; start it, or set the URL of one that runs."
+        ) from unreachable
+
+
 @asynccontextmanager
 async def open_operations(
     conninfo: str, *, pool_size: int = POOL_SIZE, retry_seconds: float = RETRY_SECONDS
@@ -188,17 +212,8 @@ async def open_operations(
     Raises FatalError when Postgres does not answer, or when its schema is newer than this code; SettingsError
     where a transaction pooler stands before it.
     """
-    try:
-        await asyncio.to_thread(require_sessions, conninfo)
-        async with await AsyncConnection.connect(
-            conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS
-        ) as connection:
-            await migrate(connection)
-    except psycopg.OperationalError as unreachable:
-        raise FatalError(
-            f"Our own Postgres (DAGSTER_PG_URL) cannot be used: {postgres_message(unreachable)}. "
-            "Nothing was asked or written; start it, or set the URL of one that runs."
-        ) from unreachable
+    async with _first_connection(conninfo) as connection:
+        await migrate(connection)
     pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
         conninfo, min_size=1, max_size=pool_size, open=False, kwargs={"autocommit": True}, timeout=60
     )

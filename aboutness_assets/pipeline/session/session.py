@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from aboutness_assets.database.operations.capability_store import PostgresCapabilityStore
-from aboutness_assets.database.operations.connection import Operations, open_operations
+from aboutness_assets.database.operations.connection import (
+    Operations,
+    known_schema_version,
+    open_operations,
+)
 from aboutness_assets.database.operations.failed_songs import FailedSongs
 from aboutness_assets.database.operations.journal import trim
 from aboutness_assets.database.operations.ledger import budget_spending
@@ -339,6 +343,20 @@ async def songs_id_type(
             "Cast song_id in ABOUTNESS_SONGS_QUERY to the type that song_aboutness has."
         )
     return of_songs
+
+
+async def look_at_databases(settings: Settings) -> str:
+    """What to say of both databases, which are only connected to, where this code can work with them.
+
+    Raises SettingsError, or FatalError where it cannot.
+    """
+    async with open_service_pool(settings) as pool, pool.connection() as connection:
+        await connection.execute("select 1")
+    if settings.catalogue_url is not None:
+        async with open_replica(settings) as pool, pool.connection() as connection:
+            await connection.execute("select 1")
+    version = await known_schema_version(operations_conninfo(settings.operations_url()))
+    return f"the databases answer, schema version {version}"
 
 
 @asynccontextmanager
