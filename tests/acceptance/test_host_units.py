@@ -1,4 +1,4 @@
-"""One host, long-lived: the commands of the systemd units, an upgrade in mid-backfill, and aboutness-health."""
+"""One host, long-lived: the commands of the units, an upgrade in mid-backfill, and aboutness-health."""
 
 from __future__ import annotations
 

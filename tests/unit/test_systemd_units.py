@@ -47,9 +47,6 @@ def test_services_are_hardened(installed: list[Path]) -> None:
 
 def test_no_secret_stands_in_a_unit() -> None:
     for unit in UNITS:
-        assert "postgresql://" not in unit.read_text()
-        assert not [
-            line
-            for line in unit.read_text().splitlines()
-            if line.startswith("Environment=") and "KEY" in line
-        ]
+        text = unit.read_text()
+        assert "postgresql://" not in text
+        assert not [line for line in text.splitlines() if line.startswith("Environment=") and "KEY" in line]
