@@ -48,6 +48,9 @@ RANGES_READ = 1_000
 ROWS_READ = 1_000_000
 """Rows after which no further range is read: about 24 MB of lengths and hashes."""
 
+COUNTED_AT_ONCE = 50
+"""Ranges counted in one transaction, which takes about a tenth of a second."""
+
 SAMPLE = 12
 """Songs in the sample of texts."""
 
@@ -127,9 +130,11 @@ async def count_ranges(
 ) -> tuple[list[RangeCount], int]:
     """How many songs each range has and how many of them have a row; and how many ranges took too long."""
     counts: list[RangeCount] = []
-    for key, song_id_range in ranges.items():
-        if (found := await queries.range_coverage(song_id_range)) is not None:
-            counts.append(RangeCount(key, *found))
+    keys = list(ranges)
+    for first in range(0, len(keys), COUNTED_AT_ONCE):
+        chunk = keys[first : first + COUNTED_AT_ONCE]
+        found = await queries.range_counts([ranges[key] for key in chunk])
+        counts += [RangeCount(key, *each) for key, each in zip(chunk, found, strict=True) if each is not None]
     return counts, len(ranges) - len(counts)
 
 
@@ -159,18 +164,16 @@ async def _read_texts(
             break
         song_id_range = ranges[place]
         old_style = await _old_style_in(session, queries, song_id_range, recorded)
-        texts = None if old_style is None else await queries.texts(song_id_range, old_style)
-        seconds = None if texts is None else await queries.rows_by_second(song_id_range, old_style or ())
-        candidates = None if seconds is None else await queries.candidates(song_id_range, old_style or ())
-        if old_style is None or texts is None or seconds is None or candidates is None:
+        rows = None if old_style is None else await queries.rows_of_range(song_id_range, old_style)
+        if old_style is None or rows is None:
             reading.too_long += 1
             continue
-        reading.texts[place] = texts
+        reading.texts[place] = rows.texts
         reading.old_style[place] = old_style
-        reading.seconds.update(dict(seconds))
-        reading.new_rows += sum(len(each.lengths) for each in texts if each.kind == KINDS[0])
+        reading.seconds.update(dict(rows.by_second))
+        reading.new_rows += sum(len(each.lengths) for each in rows.texts if each.kind == KINDS[0])
         region = place * REGIONS // len(ranges)
-        reading.candidates.update({row.song_id: _text_row(row, region) for row in candidates})
+        reading.candidates.update({row.song_id: _text_row(row, region) for row in rows.candidates})
     return reading
 
 

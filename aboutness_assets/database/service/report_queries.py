@@ -118,6 +118,20 @@ class RowTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class RangeRows:
+    """What the new rows of a range are like.
+
+    by_second: how many were created in which second; rows of before 1970 and after 2200 are left out, as such
+    dates may be infinite. candidates: the shortest, the longest, the least confident row, and some by a hash
+    of their ids; a row may be there more than once.
+    """
+
+    texts: list[Texts]
+    by_second: list[tuple[datetime, int]]
+    candidates: list[RowTexts]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportQueries:
     """The service's database, read for a report."""
 
@@ -141,12 +155,22 @@ class ReportQueries:
 
         return await self._read(WHOLE_TIMEOUT_MS, count)
 
-    async def range_coverage(self, song_id_range: SongIdRange) -> tuple[int, int] | None:
-        """How many songs a range has, and how many of them have a row; None where it takes too long."""
-        return await self._read(
-            RANGE_TIMEOUT_MS,
-            lambda connection: catalogue.range_counts(connection, self.songs_query, song_id_range),
-        )
+    async def range_counts(self, ranges: Sequence[SongIdRange]) -> list[tuple[int, int] | None]:
+        """Per range how many songs it has and how many have a row, in one transaction; None: too slow.
+
+        If one range takes too long, each is counted in a transaction of its own.
+        """
+        counts = await self._read(RANGE_TIMEOUT_MS, lambda connection: self._counts(connection, ranges))
+        if counts is not None:
+            return [*counts]
+        if len(ranges) == 1:
+            return [None]
+        return [count for each in ranges for count in await self.range_counts([each])]
+
+    async def _counts(
+        self, connection: AsyncConnection, ranges: Sequence[SongIdRange]
+    ) -> list[tuple[int, int]]:
+        return [await catalogue.range_counts(connection, self.songs_query, each) for each in ranges]
 
     async def dated_before(self, song_id_range: SongIdRange, moment: datetime) -> list[str] | None:
         """The song ids, as text, of the range's rows created before a moment; None: it takes too long."""
@@ -157,54 +181,32 @@ class ReportQueries:
 
         return await self._read(RANGE_TIMEOUT_MS, select)
 
-    async def texts(self, song_id_range: SongIdRange, old_style: Collection[str]) -> list[Texts] | None:
-        """Lengths, confidences and hashes of a range's new texts; None where it takes too long.
+    async def rows_of_range(self, song_id_range: SongIdRange, old_style: Collection[str]) -> RangeRows | None:
+        """What a range's new rows are like; None where it takes too long.
 
         old_style: ids, as text, of the range's rows that are on record as old-style.
         """
-        statement = _TEXTS.format(rows=self._new_rows(song_id_range, old_style))
+        rows = self._new_rows(song_id_range, old_style)
 
-        async def select(connection: AsyncConnection) -> list[Texts]:
-            cursor = await connection.execute(statement, binary=True)
-            return [
-                Texts(
-                    kind,
-                    confidence,
-                    np.frombuffer(lengths, ">i4").astype(np.int32),
-                    np.frombuffer(hashes, ">i8").astype(np.int64),
-                )
-                for kind, confidence, lengths, hashes in await cursor.fetchall()
-            ]
-
-        return await self._read(RANGE_TIMEOUT_MS, select)
-
-    async def rows_by_second(
-        self, song_id_range: SongIdRange, old_style: Collection[str]
-    ) -> list[tuple[datetime, int]] | None:
-        """How many of a range's new rows were created in which second; None where it takes too long.
-
-        Rows of before 1970 and after 2200 are left out: such dates may be infinite.
-        """
-        statement = _BY_SECOND.format(rows=self._new_rows(song_id_range, old_style))
-
-        async def select(connection: AsyncConnection) -> list[tuple[datetime, int]]:
-            return await (await connection.execute(statement)).fetchall()
-
-        return await self._read(RANGE_TIMEOUT_MS, select)
-
-    async def candidates(
-        self, song_id_range: SongIdRange, old_style: Collection[str]
-    ) -> list[RowTexts] | None:
-        """A few of a range's new rows: shortest, longest, least confident, and some by a hash of their ids.
-
-        A row may come more than once. None where it takes too long.
-        """
-        statement = _CANDIDATES.format(
-            rows=self._new_rows(song_id_range, old_style), random=sql.Literal(RANDOM_ROWS)
-        )
-
-        async def select(connection: AsyncConnection) -> list[RowTexts]:
-            return [RowTexts(*row) for row in await (await connection.execute(statement)).fetchall()]
+        async def select(connection: AsyncConnection) -> RangeRows:
+            texts = await connection.execute(_TEXTS.format(rows=rows), binary=True)
+            by_second = await connection.execute(_BY_SECOND.format(rows=rows))
+            candidates = await connection.execute(
+                _CANDIDATES.format(rows=rows, random=sql.Literal(RANDOM_ROWS))
+            )
+            return RangeRows(
+                [
+                    Texts(
+                        kind,
+                        confidence,
+                        np.frombuffer(lengths, ">i4").astype(np.int32),
+                        np.frombuffer(hashes, ">i8").astype(np.int64),
+                    )
+                    for kind, confidence, lengths, hashes in await texts.fetchall()
+                ],
+                await by_second.fetchall(),
+                [RowTexts(*row) for row in await candidates.fetchall()],
+            )
 
         return await self._read(RANGE_TIMEOUT_MS, select)
 
