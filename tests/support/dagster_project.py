@@ -182,13 +182,15 @@ class DagsterProject:
     def observed_rows(self) -> dict[str, object]:
         """The latest row count that was observed of each of the service's tables."""
         with self.instance() as instance:
-            records = {
-                name: instance.fetch_observations(dg.AssetKey(name), limit=1).records
+            records = [
+                record
                 for name in ("songs", "song_aboutness")
-            }
-        found = {name: one.asset_observation for name, [one] in records.items()}
+                for record in instance.fetch_observations(dg.AssetKey(name), limit=1).records
+            ]
         return {
-            name: one.metadata["dagster/row_count"].value for name, one in found.items() if one is not None
+            one.asset_key.to_user_string(): one.metadata["dagster/row_count"].value
+            for record in records
+            if (one := record.asset_observation) is not None
         }
 
     def _materializations(self) -> list[dg.AssetMaterialization]:
