@@ -14,11 +14,17 @@ def range_materialization(
 ) -> dg.AssetMaterialization:
     """The event that a range was filled, with how many rows it has now; columns: as the table has them.
 
-    The UI takes the columns of an asset from its latest materialization.
+    The UI takes the columns of an asset from its latest materialization. The description is what the run's
+    log says of the range.
     """
     metadata = materialization_metadata(report, settings.chat_model, settings.embedding_model)
     metadata |= {"dagster/partition_row_count": report.rows, "dagster/column_schema": columns}
-    return dg.AssetMaterialization(asset_key, partition=range_key, metadata=metadata)
+    return dg.AssetMaterialization(
+        asset_key,
+        partition=range_key,
+        description=f"{range_key}: {report.summary()}",
+        metadata=metadata,
+    )
 
 
 def materialization_metadata(report: Report, chat_model: str, embedding_model: str) -> dict[str, Any]:

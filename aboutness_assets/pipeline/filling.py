@@ -98,7 +98,6 @@ class Filling:
     async def account(self, run: RangeRun, report: Report) -> None:
         """Complete the report of a range that was filled: what the ledger knows of it counts as reported."""
         report.account(await self._ledger(run).report(), self._songs_per_second())
-        self._log.info("%s: %s", run.range_key, report.summary())
         if warning := report.warning():
             self._log.warning("%s: %s", run.range_key, warning)
 

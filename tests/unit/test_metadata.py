@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 
 from aboutness_assets.domain.songs import Aboutness, FailedSong, Song
 from aboutness_assets.orchestration.markdown import FAILED_SONGS_SHOWN, failed_songs_table, sample_table
-from aboutness_assets.orchestration.metadata import materialization_metadata, three_digits
+from aboutness_assets.orchestration.metadata import (
+    materialization_metadata,
+    range_materialization,
+    three_digits,
+)
 from aboutness_assets.pipeline.report import Report
+from aboutness_assets.settings import load_settings
 
 MODELS = ("a-chat-model", "an-embedding-model")
 ABOUT = Aboutness("warm joy", "high", "a rainy night drive", "low")
@@ -73,6 +78,18 @@ def test_every_song_that_has_a_row_counts_as_a_row_whoever_wrote_it() -> None:
     assert (
         Report(songs_in_range=9, songs_written=3, songs_skipped_existing=2, songs_found_written=1).rows == 6
     )
+
+
+def test_a_filled_range_says_how_many_rows_it_has_and_what_happened_in_one_event() -> None:
+    report = Report(songs_in_range=9, songs_written=3, songs_skipped_existing=6)
+    columns = dg.TableSchema([dg.TableColumn("song_id", "uuid")])
+    key = dg.AssetKey("song_aboutness")
+    filled = range_materialization(key, "000000001-000000009", report, load_settings(), columns)
+    assert filled.partition == "000000001-000000009"
+    assert filled.description == f"{filled.partition}: {report.summary()}"
+    assert filled.metadata["dagster/partition_row_count"].value == 9
+    assert filled.metadata["dagster/column_schema"].value == columns
+    assert "dagster/row_count" not in filled.metadata
 
 
 def test_the_line_of_a_finished_range_names_only_what_happened() -> None:
