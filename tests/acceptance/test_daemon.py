@@ -17,6 +17,7 @@ from tests.support.catalogue_of_songs import real_songs
 from tests.support.dagster_project import CHECKS, MODULE, DagsterDev, DagsterProject, poll
 from tests.support.service_database import drop_service, make_service
 from tests.support.stand_in import StandIn
+from tests.support.webhook_server import Webhook, webhook_server
 
 BACKFILLED = ("000000001-000000050", "000000051-000000100", "000000101-000000150")
 CANCELED = "000001001-000001050"
@@ -38,12 +39,23 @@ SONG_IDS = [
 BACKFILL_SECONDS = 120
 """The backfill daemon looks every 30 s."""
 
+VERDICT_SECONDS = 60
+"""The sensors look every 15 and 30 s."""
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[Webhook]:
+    """Where failed runs are told."""
+    with webhook_server() as running:
+        yield running
+
 
 @pytest.fixture(scope="module")
 def dev(
     postgres_server: EmbeddedPostgres,
     stand_in_of_session: StandIn,
     tmp_path_factory: pytest.TempPathFactory,
+    webhook: Webhook,
 ) -> Iterator[DagsterDev]:
     """``dagster dev`` over a catalogue of ten ranges; each test has its own ranges."""
     stand_in_of_session.reset()
@@ -53,6 +65,7 @@ def dev(
         service,
         stand_in_of_session,
         ABOUTNESS_RANGE_SIZE="50",
+        ABOUTNESS_WEBHOOK_URL=webhook.url,
     )
     with project.dev() as running:
         ranges = {*BACKFILLED, CANCELED, KILLED, WITH_FAILURES, *UNTOUCHED}
@@ -137,6 +150,16 @@ def test_a_canceled_run_ends_as_canceled_and_keeps_what_was_paid_for(
     assert rows_between(dev.project, CANCELED) < 50
 
     stand_in.control({})
+    # The run skipped its checks; without a click they say again what the table is.
+    poll(
+        lambda: {*dev.shown_checks().values()} <= {"SUCCEEDED", "FAILED"},
+        VERDICT_SECONDS,
+        "the checks to be evaluated after the canceled run",
+    )
+    shown = dev.shown_checks()
+    assert shown.pop("ready_to_enable") == "FAILED"
+    assert shown.pop("no_failed_songs") in ("SUCCEEDED", "FAILED")
+    assert {*shown.values()} == {"SUCCEEDED"}
     dev.wait_for(dev.launch_range(CANCELED), "SUCCESS")
     assert rows_between(dev.project, CANCELED) == 50
     # Only the pack that hung was asked for again.
@@ -144,7 +167,7 @@ def test_a_canceled_run_ends_as_canceled_and_keeps_what_was_paid_for(
 
 
 def test_a_run_whose_process_is_killed_is_retried_and_asks_only_what_was_in_flight_again(
-    dev: DagsterDev, stand_in: StandIn
+    dev: DagsterDev, stand_in: StandIn, webhook: Webhook
 ) -> None:
     stand_in.control({"latency_seconds": {"chat": 1}})
     run_id = dev.launch_range(KILLED, max_in_flight=1)
@@ -161,6 +184,11 @@ def test_a_run_whose_process_is_killed_is_retried_and_asks_only_what_was_in_flig
     assert rows_between(dev.project, KILLED) == 50
     assert times_asked(stand_in) == {1: 40, 2: 10}
     assert dev.project.materializations()[KILLED]["uncertain_requests"] == 1
+    poll(lambda: webhook.texts, VERDICT_SECONDS, "the webhook to be told of the killed run")
+    [text] = webhook.texts
+    assert text.startswith(f"song_aboutness_backfill failed ({KILLED}): ")
+    assert " Dagster starts it again.\n" in text
+    assert f"http://127.0.0.1:3000/runs/{run_id}\nSongs without a row: " in text
 
 
 def test_the_metadata_of_a_partition_lists_its_failed_songs_with_their_reason(

@@ -57,13 +57,19 @@ def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return execute_run(job, run, instance).success
 
 
-def tick(instance: dg.DagsterInstance) -> str:
+def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> str:
+    """What a tick says."""
+    return tick_with_cursor(instance, cursor)[0]
+
+
+def tick_with_cursor(instance: dg.DagsterInstance, cursor: str | None) -> tuple[str, str | None]:
     with dg.build_sensor_context(
-        instance=instance, resources={"settings": SettingsResource()}, definitions=defs
+        instance=instance, resources={"settings": SettingsResource()}, definitions=defs, cursor=cursor
     ) as context:
-        said = checks_after_failed_runs(context)
-    assert isinstance(said, dg.SkipReason)
-    return said.skip_message or ""
+        result = checks_after_failed_runs(context)
+    assert isinstance(result, dg.SensorResult)
+    assert isinstance(result.skip_reason, dg.SkipReason)
+    return result.skip_reason.skip_message or "", result.cursor
 
 
 def shown(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -84,12 +90,13 @@ def test_checks_that_a_failed_and_a_canceled_run_left_out_are_evaluated_once(
     instance.report_run_canceled(created_run(instance, "song_aboutness_backfill"))
     assert shown(instance) == dict.fromkeys([key.name for key in KEYS], "PLANNED")
 
-    said = tick(instance)
+    said, cursor = tick_with_cursor(instance, "what the runs were before")
 
     assert said == "Evaluated 9 checks that 2 runs left out: these do not pass: ready_to_enable."
     not_ready = {"ready_to_enable": "FAILED"}
     assert shown(instance) == {key.name: "SUCCEEDED" for key in KEYS} | not_ready
     assert tick(instance) == NOTHING_LEFT_OUT
+    assert tick(instance, cursor) == "No run has changed since the last tick."
     assert len(instance.get_runs()) == 2
 
 

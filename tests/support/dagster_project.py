@@ -251,7 +251,9 @@ class DagsterProject:
 
     def _secrets(self) -> list[str]:
         urls = (self.service.url, self.service.ops_url)
-        return [str(urlsplit(url).password) for url in urls] + [self.environment["OPENAI_API_KEY"]]
+        passwords = [str(urlsplit(url).password) for url in urls]
+        webhook = urlsplit(self.environment.get("ABOUTNESS_WEBHOOK_URL", "")).path
+        return [*passwords, self.environment["OPENAI_API_KEY"], *filter(None, [webhook])]
 
 
 CHECKS = (
@@ -333,6 +335,19 @@ class DagsterDev:
         """The status of a run, such as STARTED."""
         query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
         return str(self.graphql(query, id=run_id)["runOrError"]["status"])
+
+    def shown_checks(self) -> dict[str, str]:
+        """What the asset's page shows of each check, such as SUCCEEDED or EXECUTION_FAILED."""
+        [node] = self.graphql(
+            """query ($key: AssetKeyInput!) { assetNodes(assetKeys: [$key]) { assetChecksOrError {
+                 ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } }""",
+            key={"path": list(ASSET.path)},
+        )["assetNodes"]
+        found = {
+            check["name"]: check["executionForLatestMaterialization"]
+            for check in node["assetChecksOrError"]["checks"]
+        }
+        return {name: execution["status"] if execution else "" for name, execution in found.items()}
 
     def cancel(self, run_id: str) -> None:
         """Cancel a run as the UI's Terminate does."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 
 import dagster as dg
 from dagster import AssetCheckEvaluation
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from aboutness_assets.orchestration.check_history import CheckState, check_states
 from aboutness_assets.orchestration.checks import acceptance_checks, acceptance_results
@@ -28,9 +30,28 @@ PREFLIGHT_KEYS = frozenset(preflight_check.check_keys)
 )
 def checks_after_failed_runs(
     context: dg.SensorEvaluationContext, settings: SettingsResource
-) -> dg.SkipReason:
-    """Evaluate what was left out; the tick says which runs did so, and how the checks came out."""
-    instance, log = context.instance, context.log
+) -> dg.SensorResult:
+    """Evaluate what was left out; the tick says which runs did so, and how the checks came out.
+
+    Its cursor is the state of the runs at the last tick, as only they change what Dagster shows.
+    """
+    runs_now = _state_of_runs(context.instance)
+    if runs_now and runs_now == context.cursor:
+        said = "No run has changed since the last tick."
+    else:
+        said = _make_true(context.instance, settings, context.log)
+    return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=runs_now)
+
+
+def _state_of_runs(instance: dg.DagsterInstance) -> str:
+    """When a run changed last; '' while one is active, as time alone matters then."""
+    if instance.get_runs_count(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+        return ""
+    latest = instance.get_run_records(limit=1, order_by="update_timestamp")
+    return latest[0].update_timestamp.isoformat() if latest else ""
+
+
+def _make_true(instance: dg.DagsterInstance, settings: SettingsResource, log: logging.Logger) -> str:
     states = check_states(instance, ACCEPTANCE_KEYS | PREFLIGHT_KEYS)
     shown_again = [state for state in states if state.is_hidden and not state.left_out_by]
     for state in shown_again:
@@ -40,7 +61,7 @@ def checks_after_failed_runs(
         shown_again
     )
     if not left_out:
-        return dg.SkipReason(" ".join(said) or "No run left a check out: each shows its newest verdict.")
+        return " ".join(said) or "No run left a check out: each shows its newest verdict."
 
     in_force = settings.load()
     evaluated = _evaluate(
@@ -54,7 +75,7 @@ def checks_after_failed_runs(
         f"Evaluated {len(evaluated)} checks that {_runs(runs)} left out: "
         + (f"these do not pass: {', '.join(failed)}." if failed else "all pass.")
     )
-    return dg.SkipReason(" ".join(said))
+    return " ".join(said)
 
 
 def _evaluate(
