@@ -25,14 +25,18 @@ hooks: setup ## Install the git hooks of .pre-commit-config.yaml
 test: setup ## Run some tests, unit tests by default: make test TEST=tests/unit/test_packs.py ARGS="-k artist"
 	$(PY)/pytest $(TEST) $(ARGS)
 
+.PHONY: test-thorough
+test-thorough: setup ## Run what bin/test leaves out: every fault, kill, endpoint and database by itself
+	$(PY)/pytest -n 5 -m thorough
+
 .PHONY: test-all
-test-all: setup ## Run all tests, as users and CI do
+test-all: test-thorough ## Run all tests, as CI does
 	bin/test
 
 .PHONY: coverage
 coverage: setup ## Run all tests and show which lines of the product they reach
 	$(PY)/coverage erase
-	PYTEST_ADDOPTS="--cov --cov-append --cov-report=" bin/test
+	PYTEST_ADDOPTS="--cov --cov-append --cov-report=" $(MAKE) test-all
 	$(PY)/coverage report
 
 .PHONY: lint

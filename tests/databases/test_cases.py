@@ -18,6 +18,7 @@ from tools.databases_report import row
 PAGE = Path(__file__).parents[2] / "docs" / "databases.md"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 async def test_case(
     case: Case,

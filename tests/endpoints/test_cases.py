@@ -79,6 +79,7 @@ class Trial:
         return int(songs)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES)
 async def test_a_run_meets_an_endpoint(
     service: ServiceDatabase, case: Case, caplog: pytest.LogCaptureFixture

@@ -9,6 +9,7 @@ import pytest
 INPUTS, SEED = 5_000, 1  # always the same inputs, a few seconds
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(find_spec("atheris") is None, reason="the fuzzer atheris is not installed here")
 def test_no_input_breaks_a_promise_of_a_parser() -> None:
     done = subprocess.run(

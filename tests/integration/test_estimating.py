@@ -152,6 +152,7 @@ async def test_the_time_follows_the_lower_one_of_the_limits_that_are_set_and_see
     assert above == seen
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("id_type", "ids"),
     [

@@ -188,6 +188,7 @@ def every_so_often(route: Route, fault: str) -> dict[str, Any]:
     return {"seed": 3, route: {"script": script, "probabilities": {fault: probability}}}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("songs", "pack_size"), [(SONGS, PACK_SIZE), pytest.param(1000, 10, marks=pytest.mark.soak)]
 )
@@ -263,6 +264,7 @@ async def test_under_any_mixture_many_songs_keep_their_own_texts_and_vectors(
     assert trial.mixed_up() == set()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("fault", sorted(FATAL))
 async def test_a_fatal_fault_in_mid_run_stops_it_at_once_and_blames_no_song(

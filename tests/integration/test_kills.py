@@ -110,6 +110,7 @@ def kill_after_commits(campaign: Campaign, point: CommitPoint, numbers: Iterable
             list(commits.notifies(timeout=0))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", COMMIT_POINTS, ids=lambda point: point.name)
 async def test_runs_killed_right_after_a_commit(
     begin_campaign: BeginCampaign, tell: Tell, point: CommitPoint
@@ -168,6 +169,7 @@ def start_up_to_the_gate(campaign: Campaign, gate: psycopg.Connection, requests:
     return run
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", COMMIT_POINTS, ids=lambda point: point.name)
 async def test_runs_killed_just_before_a_commit(
     begin_campaign: BeginCampaign, tell: Tell, point: CommitPoint

@@ -89,6 +89,7 @@ BROKEN_DELIVERIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", BROKEN_DELIVERIES)
 async def test_broken_deliveries(open_books: OpenBooks, tell: Tell, fault: str) -> None:
     control, settings = BROKEN_DELIVERIES[fault]
@@ -100,6 +101,7 @@ async def test_broken_deliveries(open_books: OpenBooks, tell: Tell, fault: str) 
     tell(fault, books.hold(complete=[WHOLE_CATALOGUE]), books)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", LYING_USAGE)
 async def test_lying_usage(open_books: OpenBooks, tell: Tell, fault: str) -> None:
     books = await open_books(**struck(fault, share=0.5, chat_only=fault == "usage_cached_above_prompt"))
@@ -112,6 +114,7 @@ async def test_lying_usage(open_books: OpenBooks, tell: Tell, fault: str) -> Non
     tell(f"usage that is {_what(fault)}, half of the answers", balance, books)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", LYING_USAGE)
 async def test_a_cap_holds_whatever_usage_says(open_books: OpenBooks, tell: Tell, fault: str) -> None:
     books = await open_books(**struck(fault, share=1, chat_only=fault == "usage_cached_above_prompt"))
@@ -134,6 +137,7 @@ REFUSED_LIMITS: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("length", "is_capped"), [(3, False), (10, False), (10, True)])
 @pytest.mark.parametrize("refused", REFUSED_LIMITS)
 async def test_long_answers(
@@ -220,6 +224,7 @@ async def test_a_person_who_cancels(open_books: OpenBooks, tell: Tell) -> None:
     tell("a run that a person cancels", books.hold(complete=[WHOLE_CATALOGUE]), books)
 
 
+@pytest.mark.thorough
 async def test_kills_and_launches_under_one_budget(open_books: OpenBooks, forks: Forks, tell: Tell) -> None:
     books = await open_books(latency_seconds={"chat": 0.1, "embeddings": 0.05})
     backfills = books.backfills
@@ -239,6 +244,7 @@ async def test_kills_and_launches_under_one_budget(open_books: OpenBooks, forks:
     tell("four runs killed, the fifth finishes", balance, books, 1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("length", [1, 10])
 async def test_four_processes_race_for_one_cap(
     open_books: OpenBooks, forks: Forks, tell: Tell, length: int
@@ -299,6 +305,7 @@ FLEX: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", FLEX)
 async def test_flex(open_books: OpenBooks, tell: Tell, what: str, caplog: pytest.LogCaptureFixture) -> None:
     books = await open_books(chat=FLEX[what])

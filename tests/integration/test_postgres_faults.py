@@ -128,6 +128,7 @@ WHERE = {"both": (False, 0), "the service's": (True, 0), "our own": (True, 1)}
 """Whose Postgres: whether they lie apart, and the number of the server that is struck."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("how", ["fast", "immediate", "kill"])
 async def test_a_postgres_that_is_restarted_under_a_run(
@@ -150,6 +151,7 @@ STRIKES = 5
 STRIKES_OF_A_SOAK = 30
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", WHERE)
 async def test_connections_that_are_cut_again_and_again(
     servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
@@ -211,6 +213,7 @@ async def test_a_run_that_loses_its_lock_stops_and_leaves_the_range_to_the_next(
     await hold(campaign, "the lock of a range lost", reliability_result)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", WHERE)
 async def test_a_postgres_that_stays_away(
     servers: tuple[EmbeddedPostgres, EmbeddedPostgres],

@@ -53,7 +53,7 @@ COVERED = {
     r"printf .*openssl passwd -6.*": (ACCESS, '"passwd", "-6"'),
     r"pip install uv": ("tools/lock", "pip install uv"),
     r"make (check|lint|types|contracts|audit)": (CI, "make check"),
-    r"make test-all": (CI, "bin/test"),
+    r"make test-all": (CI, "make test-thorough"),
     r"make fuzz.*": ("tests/fuzz/test_short_campaign.py", "tools.fuzz_campaign"),
     r"make benchmark.*": (__file__, '"-m", "benchmarks", "--help"'),
     r"make databases.*": ("tools/databases", "tools.databases_report"),
