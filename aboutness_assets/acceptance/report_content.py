@@ -158,10 +158,12 @@ class RunRate:
 class Throughput:
     """When new rows were created: bars of equal width from ``start`` on, and the runs in the ledger.
 
-    busy_per_hour: rows per hour, of the minutes in which any row was created.
+    rows: how many new rows these are, those before the first bar too. busy_per_hour: rows per hour, of the
+    minutes in which any row was created.
     """
 
     start: datetime | None
+    rows: int
     minutes_per_bar: int
     bars: Sequence[int]
     busy_minutes: int

@@ -157,7 +157,7 @@ def throughput_of(
 
     series = pd.Series(rows_by_second, dtype="int64")
     if series.empty:
-        return Throughput(None, 1, [], 0, 0.0, [RunRate(run, None, is_alone=False) for run in runs])
+        return Throughput(None, 0, 1, [], 0, 0.0, [RunRate(run, None, is_alone=False) for run in runs])
     times = pd.DatetimeIndex(pd.to_datetime(series.index, utc=True))
     series = pd.Series(series.to_numpy(), index=times).sort_index()
     per_minute = series.groupby(times.sort_values().floor("min")).sum()
@@ -166,6 +166,7 @@ def throughput_of(
     bars = per_minute.resample(f"{width}min", origin="epoch").sum()[-RATE_POINTS:]
     return Throughput(
         start=bars.index[0].to_pydatetime(),
+        rows=int(per_minute.sum()),
         minutes_per_bar=width,
         bars=[int(bar) for bar in bars],
         busy_minutes=len(per_minute),

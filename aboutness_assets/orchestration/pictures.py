@@ -14,6 +14,9 @@ from urllib.parse import quote
 BLUE, TEAL, AMBER, RED, GRAY = "#2f7de1", "#0d9488", "#d97706", "#dc2626", "#8b8f98"
 CONFIDENCE_COLORS = {"low": AMBER, "medium": TEAL, "high": BLUE, "other": GRAY}
 
+WIDTH = 400
+"""Pixels of a picture for Markdown: the page of an asset has 420 for it in a window of 1,400."""
+
 MARKDOWN_CHARACTERS = 1_000
 """What a Markdown metadata value stays below to be shown inline."""
 
@@ -29,11 +32,11 @@ class Bar:
 
 def share_strip(shares: Sequence[float]) -> str:
     """Coverage for Markdown: one bar per part of the catalogue, as high as the share that has a row."""
-    step = 480 / max(len(shares), 1)
+    step = WIDTH / max(len(shares), 1)
     bars = "".join(
         f"M{step * (place + 0.5):.0f},40v-{40 * share:.0f}" for place, share in enumerate(shares) if share > 0
     )
-    return _short(480, 40, _path("M0 20H480", GRAY, 40, " opacity='.3'") + _path(bars, BLUE, step * 0.8))
+    return _short(WIDTH, 40, _path("M0 20H480", GRAY, 40, " opacity='.3'") + _path(bars, BLUE, step * 0.8))
 
 
 def confidence_strips(counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -42,17 +45,17 @@ def confidence_strips(counts: Mapping[str, Mapping[str, int]]) -> str:
     for line, by_level in enumerate(counts.values()):
         total, left = max(sum(by_level.values()), 1), 0.0
         for level, count in by_level.items():
-            width = 480 * count / total
+            width = WIDTH * count / total
             if width >= 0.5:
                 path = f"M{left:.0f},{12 + 26 * line}h{width:.0f}"
                 parts.append(_path(path, CONFIDENCE_COLORS[level], 20))
             left += width
-    return _short(480, 26 * len(counts), "".join(parts))
+    return _short(WIDTH, 26 * len(counts), "".join(parts))
 
 
 def bar_chart(heights: Sequence[float], color: str = BLUE, last: str | None = None) -> str:
     """Bars for Markdown, each from 0 to 1 high. last: the color of the last bar, where it is another one."""
-    step = 480 / max(len(heights), 1)
+    step = WIDTH / max(len(heights), 1)
 
     def path(places: Iterable[int]) -> str:
         return "".join(
@@ -65,7 +68,7 @@ def bar_chart(heights: Sequence[float], color: str = BLUE, last: str | None = No
     body = _path(path(range(end)), color, width)
     if last is not None:
         body += _path(path(range(end, len(heights))), last, width)
-    return _short(480, 61, body + _path("M0,60.5H480", GRAY, 1))
+    return _short(WIDTH, 61, body + _path(f"M0,60.5H{WIDTH}", GRAY, 1))
 
 
 def markdown_picture(says: str, svg: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -16,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from aboutness_assets.acceptance.criteria import READY_TO_ENABLE
 from aboutness_assets.acceptance.report_content import BIN, CONFIDENCES, LIMIT, OTHER, ReadinessReport
 from aboutness_assets.domain.printable import printable_line
 from aboutness_assets.orchestration.pictures import (
@@ -41,14 +44,29 @@ from aboutness_assets.orchestration.report_words import (
 )
 
 
-def report_html(report: ReadinessReport) -> str:
-    """The whole file."""
+@dataclass(frozen=True, slots=True)
+class CheckSeen:
+    """How a check came out when it was evaluated last."""
+
+    name: str
+    demands: str
+    passed: bool
+    evaluated_at: datetime
+
+
+def report_html(report: ReadinessReport, checks: Sequence[CheckSeen] = ()) -> str:
+    """The whole file. checks: those that were evaluated, in the order in which they are shown."""
     style = _resource("readiness_report.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     throughput, coverage = report.throughput, report.coverage
     bars_last = timedelta(minutes=throughput.minutes_per_bar * len(throughput.bars))
     return _template().render(
         report=report,
+        verdict=_verdict(checks),
+        check_rows=[
+            (check.name, "yes" if check.passed else "NO", _minute(check.evaluated_at), check.demands)
+            for check in checks
+        ],
         style=Markup(style),  # noqa: S704 - our own file
         style_hash=Markup(digest),  # noqa: S704 - base64
         pictures=_pictures(report),
@@ -66,12 +84,24 @@ def report_html(report: ReadinessReport) -> str:
         throughput_words=throughput_words(throughput, report.read),
         throughput_end=throughput.start + bars_last if throughput.start else None,
         width_words=width_words(throughput),
+        bars_left_out=throughput.rows - sum(throughput.bars),
         run_rows=run_rows(throughput),
         shared_rows={
             kind: [(each.text, each.songs) for each in report.texts[kind].shared.most]
             for kind in report.texts
         },
     )
+
+
+def _verdict(checks: Sequence[CheckSeen]) -> dict[str, str]:
+    """The verdict of the check ready_to_enable, and when that was."""
+    for check in checks:
+        if check.name == READY_TO_ENABLE.name:
+            says = f"by {check.name}, {_minute(check.evaluated_at)} UTC"
+            if check.passed:
+                return {"words": "READY", "css": "ready", "says": says}
+            return {"words": "NOT YET", "css": "not-yet", "says": says}
+    return {"words": "unknown", "css": "", "says": f"{READY_TO_ENABLE.name} was not evaluated so far"}
 
 
 def _ranges_per_part(report: ReadinessReport) -> str:

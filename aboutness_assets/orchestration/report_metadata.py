@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from aboutness_assets.acceptance.report_content import ReadinessReport
+from aboutness_assets.acceptance.report_content import KindOfText, ReadinessReport
 from aboutness_assets.orchestration.markdown import markdown_table
 from aboutness_assets.orchestration.pictures import (
     RED,
@@ -15,7 +15,7 @@ from aboutness_assets.orchestration.pictures import (
     markdown_picture,
     share_strip,
 )
-from aboutness_assets.orchestration.report_words import old_and_new_rows, read_words
+from aboutness_assets.orchestration.report_words import old_and_new_rows, read_words, width_words
 
 
 def report_metadata(report: ReadinessReport) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def report_metadata(report: ReadinessReport) -> dict[str, Any]:
             markdown_picture("Coverage by range", share_strip([part.share for part in coverage.parts]))
         ),
         "confidence": md(_confidence(report)),
-        "lengths": md(_lengths(report)),
+        **{f"{kind}_lengths": md(_lengths(kind, about)) for kind, about in report.texts.items()},
+        "rows_over_time": md(_rows_over_time(report)),
         "songs": coverage.songs,
         "songs_with_row": coverage.with_row,
         "coverage": int(coverage.share * 10_000) / 10_000,
@@ -71,17 +72,23 @@ def _confidence(report: ReadinessReport) -> str:
     return f"{markdown_picture('Confidence', confidence_strips(counts))}\n\n{words}"
 
 
-def _lengths(report: ReadinessReport) -> str:
-    parts = []
-    for kind, about in report.texts.items():
-        if about.lengths:
-            top = max(about.lengths.bars)
-            chart = bar_chart([bar / top for bar in about.lengths.bars], last=RED)
-            parts.append(
-                f"{kind}: median {about.lengths.median}, longest {about.lengths.longest} characters\n\n"
-                + markdown_picture(f"Lengths of {kind}", chart)
-            )
-    return "\n\n".join(parts) or "No text was read."
+def _lengths(kind: str, about: KindOfText) -> str:
+    lengths = about.lengths
+    if lengths is None:
+        return "No text was read."
+    top = max(lengths.bars)
+    picture = markdown_picture(f"Lengths of {kind}", bar_chart([bar / top for bar in lengths.bars], last=RED))
+    words = f"median {lengths.median}, longest {lengths.longest} characters; over 100: {lengths.over_limit:,}"
+    return f"{picture}\n\n{words}"
+
+
+def _rows_over_time(report: ReadinessReport) -> str:
+    throughput = report.throughput
+    if throughput.start is None:
+        return "No new row was read."
+    top = max(throughput.bars)
+    picture = markdown_picture("Rows over time", bar_chart([bar / top for bar in throughput.bars]))
+    return f"{picture}\n\nfrom {throughput.start:%Y-%m-%d %H:%M} UTC, {width_words(throughput)} per bar"
 
 
 def _sample(report: ReadinessReport) -> str:

@@ -168,7 +168,7 @@ def test_dagster_shows_the_numbers_and_writes_the_file(
     metadata = event.materialization.metadata
     assert (metadata["songs"].value, metadata["songs_with_row"].value) == (61, 40)
     assert metadata["coverage"].value == 0.6557
-    for picture in ("coverage_by_range", "confidence", "lengths"):
+    for picture in ("coverage_by_range", "confidence", "emotions_lengths", "rows_over_time"):
         assert len(str(metadata[picture].value)) < 1000
     page = Path(str(metadata["file"].value)).read_text(encoding="utf-8")
     assert "default-src 'none'" in page
