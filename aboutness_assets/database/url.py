@@ -12,6 +12,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from aboutness_assets.database import silence
 from aboutness_assets.domain.errors import SettingsError
 
 _PREPARE_AFTER = 5  # executions of one statement, psycopg's own default
@@ -80,7 +81,8 @@ def service_conninfo(url: str, setting: str = "DATABASE_URL") -> ServiceUrl:
     given = _query_parameters(query, setting)
     try:
         parameters = conninfo_to_dict(f"postgresql://{credentials}{server}", **_libpq_parameters(given))
-        conninfo = make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT} | parameters | _ENCODING)
+        defaults = {"connect_timeout": _CONNECT_TIMEOUT, **silence.OF_CLIENT}
+        conninfo = make_conninfo("", **defaults | parameters | _ENCODING)
     except (psycopg.Error, ValueError):
         raise _malformed(setting) from None
     # libpq would quote a wrong port, which may be a piece of an unencoded password, in its own error.

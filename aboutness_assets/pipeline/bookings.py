@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from aboutness_assets.database.hold import Hold
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.money.ledger import REFUSED, UNCERTAIN, Charge, Ledger, Outcome, Spending
 from aboutness_assets.money.tariff import Tariff
@@ -26,6 +27,7 @@ class Accounts:
     tariff: Tariff
     budget: RunBudget
     stop: Stop
+    hold: Hold
     log: logging.Logger
 
 
@@ -63,21 +65,26 @@ class Booking:
     async def sending(self, *, body_bytes: int, max_completion_tokens: int | None) -> None:
         """Open an entry; raises CapReached or what stopped the run, and then nothing is sent."""
         budget = self._accounts.budget
-        charge = self._account.charge(body_bytes, max_completion_tokens)
-        budget.require_price(charge)
-        async with budget.ramping_up(charge, max_completion_tokens, self._accounts.log):
-            # Again: an answer that came meanwhile may be the longest so far.
+        while True:
             charge = self._account.charge(body_bytes, max_completion_tokens)
-            attempt_id = await self._enter(charge)
-            budget.opened()
-        self._open = attempt_id, charge
-        if self.is_given_up:  # while its entry was committed: it has not left and will not
-            await self._close(REFUSED)
-            raise asyncio.CancelledError
+            budget.require_price(charge)
+            async with budget.ramping_up(charge, max_completion_tokens, self._accounts.log):
+                # Again: an answer that came meanwhile may be the longest so far.
+                charge = self._account.charge(body_bytes, max_completion_tokens)
+                attempt_id = await self._enter(charge)
+                budget.opened()
+            self._open = attempt_id, charge
+            if self.is_given_up:  # while its entry was committed: it has not left and will not
+                await self._close(REFUSED)
+                raise asyncio.CancelledError
+            if self._accounts.hold.is_certain:
+                return
+            await self._close(REFUSED)  # nor has it left here: the range may be another run's by now
 
     async def _enter(self, charge: Charge) -> int:
         """Open an entry once there is room for it; its attempt_id."""
         while True:
+            await self._accounts.hold.certain()
             if charge.kind == "chat":  # after a stop no text is asked for, but those that came are embedded
                 self._accounts.stop.raise_if_stopped()
             self.is_under_way = True

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aboutness_assets.database.hold import Hold
 from aboutness_assets.database.service.aboutness_table import AboutnessTable, Inserted, Row
 from aboutness_assets.database.service.connection import ServicePool
 from aboutness_assets.database.service.replication import replication_lag
@@ -21,12 +22,13 @@ class Destination:
     pool: ServicePool
     refusals: Refusals
     brake: DatabaseBrake
+    hold: Hold
     log: logging.Logger
 
     async def insert(self, rows: Sequence[Row]) -> Inserted:
-        """Insert rows when it is their turn, as AboutnessTable.insert does."""
+        """Insert rows when it is their turn and the ranges are surely ours, as AboutnessTable.insert does."""
         async with self.brake.turn():
-            inserted = await self.table.insert(self.pool, rows, self.log)
+            inserted = await self.table.insert(self.pool, rows, self.log, self.hold.while_certain)
         if inserted.seconds:
             self.brake.took(inserted.seconds, len(rows))
         if self.brake.is_lag_due and (lag := await replication_lag(self.pool)) is not None:

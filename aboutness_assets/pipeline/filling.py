@@ -111,18 +111,19 @@ class Filling:
 
     def _pipeline(self, run: RangeRun, report: Report) -> RangePipeline:
         databases, money, tuning, log = self._databases, self.money, self._tuning, self._log
+        shared = self.shared
         ledger = self._ledger(run)
         journal = Journal(databases.operations, run, databases.table.id_type, ledger, self._request_ids)
-        accounts = Accounts(ledger, report, money.tariff, money.budget, self.shared.stop, log)
+        accounts = Accounts(ledger, report, money.tariff, money.budget, shared.stop, shared.hold, log)
         records = FailedSongs(databases.operations, run, quarantine_after=databases.quarantine_after)
         failures = Failures(records, report, log)
         sink = Sink(
             self._provider.embedder,
-            Destination(databases.table, databases.pool, self.shared.refusals, self.shared.brake, log),
+            Destination(databases.table, databases.pool, shared.refusals, shared.brake, shared.hold, log),
             journal,
             failures,
             accounts,
-            self.shared.embedding_breaker,
+            shared.embedding_breaker,
             packs_per_embedding=tuning.packs_per_embedding,
         )
         return RangePipeline(
@@ -131,5 +132,5 @@ class Filling:
             sink,
             failures,
             accounts,
-            self.shared,
+            shared,
         )

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from aboutness_assets.database.hold import Hold
 from aboutness_assets.database.postgres_errors import DatabaseError
 from aboutness_assets.domain.errors import FatalError, first_error
 from aboutness_assets.domain.songs import Cause, Song
@@ -46,7 +47,8 @@ EMBEDDING_CAUSES: frozenset[Cause] = frozenset({"embedding"})
 class Shared:
     """What all ranges of a run share.
 
-    unfinished: a place per pack, of all ranges, that is asked for or waits to be; bounds the memory.
+    unfinished: a place per pack, of all ranges, that is asked for or waits to be; bounds the memory. hold:
+    whether the ranges are surely this run's.
     """
 
     breaker: CircuitBreaker
@@ -55,6 +57,7 @@ class Shared:
     unfinished: asyncio.Semaphore
     pack_size: int
     brake: DatabaseBrake
+    hold: Hold
     stop: Stop = field(default_factory=Stop)
     refusals: Refusals = field(default_factory=Refusals)
 

@@ -67,6 +67,7 @@ async def fill_ranges(
     fruitless: list[str] = []
 
     async def finish(filling: Filling, key: str) -> None:
+        await filling.shared.hold.certain()
         await filling.account(session.range_run(key, run_id), reports[key])
         done(key, reports[key])
 
@@ -84,8 +85,8 @@ async def fill_ranges(
             free.release()
 
     async with (
-        session.exclusively(list(ranges), log),
-        session.filling(log, ranges=len(ranges)) as filling,
+        session.exclusively(list(ranges), log) as hold,
+        session.filling(log, hold, ranges=len(ranges)) as filling,
     ):
         to_try = await first_songs_of(session.songs, list(ranges.values()))
         await require_writable(session, to_try, log)
@@ -113,7 +114,7 @@ async def fill_first_songs(
 
     Raises SettingsError, or FatalError when no song can survive or the catalogue is empty.
     """
-    async with session.exclusively(None, log), session.filling(log) as filling:
+    async with session.exclusively(None, log) as hold, session.filling(log, hold) as filling:
         async with session.service_pool.connection() as connection:
             songs = await songs_of.songs_without_row(connection, session.songs_query, session.id_type, number)
             if not songs and await songs_of.coverage(connection, session.songs_query) == (0, 0):
@@ -134,7 +135,7 @@ async def replay_failed(
     Answers that failed them are read again first, at no cost. Raises SettingsError, or FatalError when no
     song can survive, or songs were tried and none got a row.
     """
-    async with session.exclusively(None, log), session.filling(log) as filling:
+    async with session.exclusively(None, log) as hold, session.filling(log, hold) as filling:
         run = session.range_run("replay", run_id)
         failed_songs = session.failed_songs(run)
         chosen = await failed_songs.release(cause=cause, song_ids=song_ids)

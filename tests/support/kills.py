@@ -41,6 +41,7 @@ from tests.support.backfills import (
     wait_until,
 )
 from tests.support.money import ROUNDING_USD
+from tests.support.network import Host
 from tests.support.oracle import Oracle, broken_rows
 
 ROOT = Path(__file__).parents[2]
@@ -109,11 +110,13 @@ class KilledRun:
 class Forks:
     """The process from which runs are forked: a run then starts in milliseconds instead of a second."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: Host | None = None) -> None:
+        """host: where the runs are; None: on this one."""
         self._directory = directory
         self._runs = 0
+        command = (sys.executable, "-m", "tests.support.kills")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.kills"],
+            host.command(*command) if host else command,
             cwd=ROOT,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
@@ -125,7 +128,7 @@ class Forks:
     def start(self, backfills: Backfills, **overrides: Any) -> KilledRun:
         """Start a run over the range."""
         self._runs += 1
-        run_id, outcome = f"forked run {self._runs}", self._directory / f"{self._runs}.json"
+        run_id, outcome = f"{self._directory.name}: run {self._runs}", self._directory / f"{self._runs}.json"
         settings = _as_given(backfills.settings(**{**PRICED, **overrides}))
         pid = self._tell(
             settings=settings, range_key=backfills.range_key, run_id=run_id, outcome=str(outcome)

@@ -2,15 +2,21 @@
 
 import json
 import urllib.request
-from typing import Any
+from typing import Any, Protocol
 
-from aboutness_local.endpoint_process import EndpointProcess
+
+class EndpointServer(Protocol):
+    """A stand-in that runs somewhere."""
+
+    @property
+    def root_url(self) -> str:
+        """The address above /v1, /control, /requests and /billing."""
 
 
 class StandIn:
     """A running stand-in endpoint."""
 
-    def __init__(self, process: EndpointProcess) -> None:
+    def __init__(self, process: EndpointServer) -> None:
         self._root_url = process.root_url
         self.base_url = f"{self._root_url}/v1"
 

@@ -14,6 +14,14 @@ from aboutness_assets.domain.errors import SettingsError
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 
 
+SILENCE_IS_NOTICED = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+
 def parameters(url: str) -> dict[str, object]:
     return dict(conninfo_to_dict(service_conninfo(url).conninfo))
 
@@ -33,6 +41,7 @@ def test_a_whole_prisma_url_is_understood() -> None:
         "connect_timeout": "5",
         "application_name": "the service",
         "client_encoding": "UTF8",
+        **SILENCE_IS_NOTICED,
     }
     assert (url.schema, url.connection_limit, url.pool_timeout) == ("My Songs", 7, 20)
     assert url.transaction_pooler
@@ -46,6 +55,7 @@ def test_a_plain_url_leaves_the_choices_to_us() -> None:
         "dbname": "db",
         "connect_timeout": "10",
         "client_encoding": "UTF8",
+        **SILENCE_IS_NOTICED,
     }
     url = service_conninfo("postgres://u@h/db")
     assert (url.schema, url.connection_limit, url.transaction_pooler) == (None, None, False)

@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from aboutness_assets.database.operations.schema import migrate, schema_version
 from aboutness_assets.database.pooler import require_sessions
 from aboutness_assets.database.postgres_errors import postgres_message
+from aboutness_assets.database.silence import END_WITH_THE_HOST
 from aboutness_assets.domain.errors import FatalError
 
 T = TypeVar("T")
@@ -202,6 +203,10 @@ async def _first_connection(conninfo: str) -> AsyncIterator[AsyncConnection]:
         ) from unreachable
 
 
+async def _end_with_the_host(connection: AsyncConnection) -> None:
+    await connection.execute(END_WITH_THE_HOST)
+
+
 @asynccontextmanager
 async def open_operations(
     conninfo: str, *, pool_size: int = POOL_SIZE, retry_seconds: float = RETRY_SECONDS
@@ -215,7 +220,13 @@ async def open_operations(
     async with _first_connection(conninfo) as connection:
         await migrate(connection)
     pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
-        conninfo, min_size=1, max_size=pool_size, open=False, kwargs={"autocommit": True}, timeout=60
+        conninfo,
+        min_size=1,
+        max_size=pool_size,
+        open=False,
+        kwargs={"autocommit": True},
+        configure=_end_with_the_host,
+        timeout=60,
     )
     async with pool:
         operations = Operations(pool, retry_seconds=retry_seconds)

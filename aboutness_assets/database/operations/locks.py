@@ -13,6 +13,7 @@ from typing import TypeAlias
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from aboutness_assets.database.hold import HEARTBEAT_SECONDS, Hold
 from aboutness_assets.database.operations.connection import RETRY_SECONDS
 from aboutness_assets.database.operations.schema import migrate
 from aboutness_assets.database.pooler import require_sessions
@@ -21,10 +22,14 @@ from aboutness_assets.database.postgres_errors import (
     database_errors_as_sentences,
     postgres_message,
 )
+from aboutness_assets.database.silence import END_WITH_THE_HOST
 from aboutness_assets.domain.errors import FatalError, first_error
 
-_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""Seconds, seconds and probes: no firewall drops the lock's connection as idle, and its loss is noticed."""
+_OF_CLIENT = {"connect_timeout": 5, "keepalives_idle": 5}
+"""Seconds; shorter than for other connections (silence.OF_CLIENT), so that the locks are taken again soon."""
+
+_ANSWER_SECONDS = 12.0
+"""So long an answer is waited for. Longer than the system takes to find that the connection is dead."""
 
 _SECONDS_BETWEEN_ATTEMPTS = 0.2
 
@@ -40,9 +45,10 @@ async def exclusive_ranges(
     log: logging.Logger,
     *,
     retake_seconds: float = RETRY_SECONDS,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Hold]:
     """Hold ranges for this run alone (None: the whole table); waits while another run holds one of them.
 
+    Yields what says whether they are held for sure: nothing may be paid or written while they are not.
     conninfo: of our own Postgres, as ``operations_conninfo`` returns it; its schema is brought up to date.
     The locks are session locks on a connection of their own, so they end with the process. When that
     connection is lost they are taken again, for ``retake_seconds``. If another run had one of them meanwhile,
@@ -52,7 +58,7 @@ async def exclusive_ranges(
     # All runs take their ranges in the same order, so no two can wait for each other.
     names = {f"{table_id} table": range_keys is not None}
     names |= {f"{table_id} range {key}": False for key in sorted(set(range_keys or ()))}
-    locks = _Locks(make_conninfo(conninfo, **_KEEPALIVES), names, log, retake_seconds)
+    locks = _Locks(make_conninfo(conninfo, **_OF_CLIENT), names, log, retake_seconds)
     with database_errors_as_sentences(
         "Our own Postgres (DAGSTER_PG_URL) cannot be used",
         "Nothing was asked or written; start it, or set the URL of one that runs.",
@@ -62,7 +68,7 @@ async def exclusive_ranges(
     try:
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(locks.keep())
-            yield
+            yield locks.hold
             watch.cancel()
         return
     except BaseExceptionGroup as faults:
@@ -78,6 +84,7 @@ class _Locks:
     def __init__(
         self, conninfo: str, names: Mapping[str, bool], log: logging.Logger, retake_seconds: float
     ) -> None:
+        self.hold = Hold()
         self._conninfo = conninfo
         self._names = names
         self._log = log
@@ -95,7 +102,9 @@ class _Locks:
             try:
                 for name, shared in self._names.items():
                     await self._wait_for(connection, name, shared=shared)
+                asked_at = self.hold.clock()
                 self._times_taken = await self._count_taking(connection)
+                self.hold.confirm(asked_at)
                 return
             except psycopg.OperationalError as lost:
                 away_since = away_since or time.monotonic()
@@ -113,6 +122,7 @@ class _Locks:
         """Take the locks again whenever their session is lost. Raises FatalError where that cannot be."""
         while True:
             lost = await self._loss()
+            self.hold.doubt()
             self._log.warning(
                 "The connection to our own Postgres (DAGSTER_PG_URL) that holds the locks on the ranges was "
                 "lost (%s); they are taken again.",
@@ -141,6 +151,7 @@ class _Locks:
     async def _connect(self) -> psycopg.AsyncConnection:
         await self.release()
         self._connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        await self._connection.execute(END_WITH_THE_HOST)
         cursor = await self._connection.execute(
             "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"
         )
@@ -158,14 +169,21 @@ class _Locks:
         return await cursor.fetchone() is not None
 
     async def _loss(self) -> str:
-        """Wait until the connection is lost; what was said."""
+        """Wait until the connection is lost, and confirm the locks meanwhile; what was said."""
         assert self._connection is not None
-        try:
-            async for _ in self._connection.notifies():  # none ever comes, but the connection's end is seen
-                pass
-        except psycopg.OperationalError as lost:
-            return postgres_message(lost)
-        return "it was closed"
+        while True:
+            asked_at = self.hold.clock()
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self._connection.execute("select 1")
+                self.hold.confirm(asked_at)
+                # None ever comes, but the connection's end is seen at once.
+                async for _ in self._connection.notifies(timeout=HEARTBEAT_SECONDS):
+                    pass
+            except TimeoutError:
+                return f"no answer within {_ANSWER_SECONDS:.0f} s"
+            except psycopg.OperationalError as lost:
+                return postgres_message(lost)
 
     async def _wait_for(self, connection: psycopg.AsyncConnection, name: str, *, shared: bool) -> None:
         if await _try_to_lock(connection, name, shared=shared):
@@ -188,9 +206,11 @@ class _Locks:
                 if await self._end_lost_backends(connection):
                     return False
                 raise _taken(name)
+        asked_at = self.hold.clock()
         for name, times in (await self._times(connection)).items():
             if times != self._times_taken[name]:
                 raise _taken(name)
+        self.hold.confirm(asked_at)
         self._log.info("The locks on the ranges are held again; no other run had them meanwhile.")
         return True
 
@@ -236,8 +256,9 @@ async def checks_alone(conninfo: str, table_id: str) -> AsyncIterator[HoldIdle]:
     What is held ends with the block or the process, so that a run that wants it waits no longer than that.
     """
     async with await psycopg.AsyncConnection.connect(
-        make_conninfo(conninfo, **_KEEPALIVES), autocommit=True
+        make_conninfo(conninfo, **_OF_CLIENT), autocommit=True
     ) as connection:
+        await connection.execute(END_WITH_THE_HOST)
 
         async def hold_idle(range_keys: Collection[str]) -> set[str]:
             cursor = await connection.execute(

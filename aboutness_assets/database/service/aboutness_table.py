@@ -9,8 +9,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -164,19 +164,28 @@ class AboutnessTable:
         """The SQL condition that a row is of one of these songs, found by primary key."""
         return is_one_of(song_ids, self.id_type)
 
-    async def insert(self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger) -> Inserted:
+    async def insert(
+        self,
+        pool: AsyncConnectionPool,
+        rows: Sequence[Row],
+        log: logging.Logger,
+        while_held: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+    ) -> Inserted:
         """Insert rows, in one transaction where Postgres takes them all; a row that exists stays as it is.
 
+        while_held: what each transaction takes place in; begun again where it raises TimeoutError.
         Every row is looked up before the commit. Rows that Postgres refuses are halved until the refused ones
         are alone: those are left out and reported, the others are written. A lost connection is tried again,
         and so is a server that is read-only, as one is during a failover.
         Raises FatalError when no row can be written (rights, table, columns, disk, Postgres away).
         """
         try:
-            return await self._in_one_transaction(pool, rows, log)
+            return await self._in_one_transaction(pool, rows, log, while_held)
         except _RowsNotThere as lost:
             return _sum(
-                await self.insert(pool, [row for row in rows if str(row.song_id) not in lost.song_ids], log),
+                await self.insert(
+                    pool, [row for row in rows if str(row.song_id) not in lost.song_ids], log, while_held
+                ),
                 Inserted(
                     refused=[
                         RefusedRow(row.song_id, NOT_THERE, _NOT_THERE_REASON)
@@ -190,7 +199,10 @@ class AboutnessTable:
                 reason = f"Postgres refused the row: {refused}."
                 return Inserted(refused=[RefusedRow(rows[0].song_id, refused.sqlstate, reason)])
         middle = len(rows) // 2
-        return _sum(await self.insert(pool, rows[:middle], log), await self.insert(pool, rows[middle:], log))
+        return _sum(
+            await self.insert(pool, rows[:middle], log, while_held),
+            await self.insert(pool, rows[middle:], log, while_held),
+        )
 
     async def existing(self, pool: AsyncConnectionPool, song_ids: Collection[SongId]) -> set[SongId]:
         """Which of these songs have a row."""
@@ -216,7 +228,11 @@ class AboutnessTable:
         return max(cursor.rowcount, 0)
 
     async def _in_one_transaction(
-        self, pool: AsyncConnectionPool, rows: Sequence[Row], log: logging.Logger
+        self,
+        pool: AsyncConnectionPool,
+        rows: Sequence[Row],
+        log: logging.Logger,
+        while_held: Callable[[], AbstractAsyncContextManager[object]],
     ) -> Inserted:
         deadline = math.inf
         attempt = 1
@@ -224,8 +240,10 @@ class AboutnessTable:
             try:
                 # The URL may ask to wait for Postgres indefinitely; an insert does not.
                 seconds = min(pool.timeout, self.retry.seconds)
-                async with pool.connection(seconds) as connection:
+                async with while_held(), pool.connection(seconds) as connection:
                     return await self._insert_all(connection, rows)
+            except TimeoutError:
+                continue
             except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as lost:
                 now = time.monotonic()
                 deadline = min(deadline, now + self.retry.seconds)

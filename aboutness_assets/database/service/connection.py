@@ -10,6 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.pooler import is_pooled
 from aboutness_assets.database.postgres_errors import database_errors_as_sentences
+from aboutness_assets.database.silence import END_WITH_THE_HOST
 from aboutness_assets.database.url import ServiceUrl
 from aboutness_assets.domain.errors import FatalError
 
@@ -133,6 +134,7 @@ class ServicePool(AsyncConnectionPool[AsyncConnection]):
                 [self._url.schema, self._url.transaction_pooler],
             )
         if not self._url.transaction_pooler:
+            await connection.execute(END_WITH_THE_HOST)
             await connection.commit()
 
 

@@ -13,6 +13,7 @@ from dagster_postgres import DagsterPostgresStorage
 from aboutness_assets.database.operations.connection import RETRY_SECONDS
 from aboutness_assets.database.pooler import require_sessions
 from aboutness_assets.database.postgres_errors import DatabaseError
+from aboutness_assets.database.silence import END_WITH_THE_HOST
 from aboutness_assets.database.url import operations_conninfo, sqlalchemy_url
 from aboutness_assets.domain.errors import SettingsError
 from aboutness_assets.settings import NOT_SET
@@ -68,6 +69,9 @@ class _Patience:
         while True:
             try:
                 connection = dialect.connect(*arguments, **parameters)
+                with connection.cursor() as cursor:
+                    cursor.execute(END_WITH_THE_HOST)
+                connection.commit()
             except dialect.loaded_dbapi.OperationalError:
                 self._away_since = self._away_since or time.monotonic()
                 if not self._was_connected or time.monotonic() - self._away_since > RETRY_SECONDS:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from aboutness_assets.database.hold import Hold
 from aboutness_assets.database.operations.capability_store import PostgresCapabilityStore
 from aboutness_assets.database.operations.connection import (
     Operations,
@@ -117,23 +118,25 @@ class Session:
         return Verification(self.operations, self.table.table_id)
 
     @asynccontextmanager
-    async def exclusively(self, range_keys: Sequence[str] | None, log: logging.Logger) -> AsyncIterator[None]:
+    async def exclusively(self, range_keys: Sequence[str] | None, log: logging.Logger) -> AsyncIterator[Hold]:
         """Hold ranges for this run alone (None: the whole table), waiting while another run holds one.
 
+        Yields what says whether they are held for sure.
         They are marked, so that the checks look at them even if this run is killed.
         """
-        async with exclusive_ranges(self.operations.conninfo, self.table.table_id, range_keys, log):
+        async with exclusive_ranges(self.operations.conninfo, self.table.table_id, range_keys, log) as hold:
             await self.verification.mark([WHOLE_TABLE_KEY] if range_keys is None else range_keys)
-            yield
+            yield hold
 
     def checks_alone(self) -> AbstractAsyncContextManager[HoldIdle]:
         """Let no other process evaluate the checks of the table meanwhile."""
         return checks_alone(self.operations.conninfo, self.table.table_id)
 
     @asynccontextmanager
-    async def filling(self, log: logging.Logger, *, ranges: int = 1) -> AsyncIterator[Filling]:
+    async def filling(self, log: logging.Logger, hold: Hold, *, ranges: int = 1) -> AsyncIterator[Filling]:
         """What the ranges of one run share: the provider, its limits, the money, the progress.
 
+        hold: as ``exclusively`` yields it; while the ranges are in doubt nothing is sent and no row written.
         The journal is trimmed at the end, however the run ends.
         Raises SettingsError where a setting is missing or malformed.
         """
@@ -198,6 +201,7 @@ class Session:
                 asyncio.Semaphore(tuning.unfinished_packs),
                 settings.pack_size,
                 DatabaseBrake(tuning.service_connections, log),
+                hold,
             ),
             tuning,
             log,
@@ -247,7 +251,7 @@ class Catalogue:
     range_size: int
     _operations_conninfo: str = field(repr=False)
 
-    def exclusively(self, log: logging.Logger) -> AbstractAsyncContextManager[None]:
+    def exclusively(self, log: logging.Logger) -> AbstractAsyncContextManager[Hold]:
         """Hold the creation of partitions for this process alone."""
         return exclusive_ranges(self._operations_conninfo, "song_id_ranges", None, log)
 
