@@ -55,7 +55,7 @@ SAMPLE = 12
 """Songs in the sample of texts."""
 
 REGIONS = 8
-"""Parts of the catalogue from each of which the sample has a song."""
+"""Parts of the catalogue over which the random songs of the sample are spread."""
 
 RUNS_COMPARED = 200
 """The latest runs in the ledger, among which it is found out which one was alone."""

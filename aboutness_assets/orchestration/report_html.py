@@ -63,16 +63,14 @@ def report_html(report: ReadinessReport, checks: Sequence[CheckSeen] = ()) -> st
     return _template().render(
         report=report,
         verdict=_verdict(checks),
-        check_rows=[
-            (check.name, "yes" if check.passed else "NO", _minute(check.evaluated_at), check.demands)
-            for check in checks
-        ],
+        check_rows=[(check.name, "yes" if check.passed else "NO", check.demands) for check in checks],
+        checks_when=_when([check.evaluated_at for check in checks]),
         style=Markup(style),  # noqa: S704 - our own file
         style_hash=Markup(digest),  # noqa: S704 - base64
         pictures=_pictures(report),
         coverage_words=coverage_words(coverage),
         ranges_per_part=_ranges_per_part(report),
-        lacking_rows=[(c.key, c.songs, c.with_row, c.songs - c.with_row) for c in coverage.lacking],
+        lacking_rows=[(c.key, c.songs, c.with_row) for c in coverage.lacking],
         read_words=read_words(report.read),
         old_and_new_rows=old_and_new_rows(report),
         failed_rows=[
@@ -102,6 +100,14 @@ def _verdict(checks: Sequence[CheckSeen]) -> dict[str, str]:
                 return {"words": "READY", "css": "ready", "says": says}
             return {"words": "NOT YET", "css": "not-yet", "says": says}
     return {"words": "unknown", "css": "", "says": f"{READY_TO_ENABLE.name} was not evaluated so far"}
+
+
+def _when(moments: Sequence[datetime]) -> str:
+    """From the first of the moments to the last."""
+    if not moments:
+        return ""
+    first, last = _minute(min(moments)), _minute(max(moments))
+    return f"{first} UTC" if first == last else f"{first} to {last} UTC"
 
 
 def _ranges_per_part(report: ReadinessReport) -> str:
