@@ -174,6 +174,12 @@ class Settings(BaseSettings):
         description="Dollars per million tokens; wins over the price list.",
     )
 
+    otlp_endpoint: str = Field(
+        "",
+        alias="ABOUTNESS_OTLP_ENDPOINT",
+        repr=False,
+        description="Base URL of a collector to send metrics to, OTLP over HTTP; empty: none are counted.",
+    )
     quarantine_after: int = Field(
         3,
         alias="ABOUTNESS_QUARANTINE_AFTER",

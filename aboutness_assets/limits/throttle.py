@@ -65,7 +65,8 @@ class Throttle:
     """Paces one kind of request: ``slot`` around a request with its retries, ``reserve`` before each sending.
 
     max_in_flight: slots; 0 = as many as limit × latency asks for. max_pause_seconds: the longest pause that a
-    429 may ask for. clock and sleep are in seconds.
+    429 may ask for. waited: hears of each request how many seconds it waited for its turn, and whether the
+    pause after a 429 held it back meanwhile. clock and sleep are in seconds.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Throttle:
         *,
         max_in_flight: int = 0,
         max_pause_seconds: float = MAX_PAUSE_SECONDS,
+        waited: Callable[[float, bool], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._store = store
         self._max_pause_seconds = max_pause_seconds
+        self._waited = waited
         self._clock = clock
         self._sleep = sleep
         self._turn = asyncio.Lock()  # asyncio wakes its waiters in the order in which they came
@@ -132,6 +135,7 @@ class Throttle:
 
         Raises FatalError when the store stays unreachable.
         """
+        began, was_paused = self._clock(), False
         estimate = (prompt_tokens, completion_tokens)
         self._waiting.append(estimate)
         try:
@@ -139,10 +143,13 @@ class Throttle:
                 if not self._reserved:
                     await self._take_lease()
                 while (wait := self._reserved[0].at - self._clock()) > 0 or self._is_stale:
+                    was_paused |= self._paused_until > self._clock()
                     if wait > 0:
                         await self._sleep(min(wait, ASK_AGAIN_SECONDS))
                     if wait > LONG_WAIT_SECONDS or self._is_stale:
                         await self._ask_for_our_place()
+                if self._waited is not None:
+                    self._waited(self._clock() - began, was_paused)
                 return self._reserved.popleft()
         finally:
             self._waiting.remove(estimate)

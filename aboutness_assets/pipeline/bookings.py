@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from aboutness_assets.database.hold import Hold
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.money.ledger import REFUSED, UNCERTAIN, Charge, Ledger, Outcome, Spending
 from aboutness_assets.money.tariff import Tariff
+from aboutness_assets.pipeline.meter import Meter, NoMeter, RequestOutcome
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.run_budget import RunBudget
 from aboutness_assets.pipeline.stop import Stop
@@ -29,6 +31,7 @@ class Accounts:
     stop: Stop
     hold: Hold
     log: logging.Logger
+    meter: Meter = field(default_factory=NoMeter)
 
 
 class Account(Protocol):
@@ -61,6 +64,7 @@ class Booking:
         self._accounts = accounts
         self._account = account
         self._open: tuple[int, Charge] | None = None
+        self._sent_at = 0.0
 
     async def sending(self, *, body_bytes: int, max_completion_tokens: int | None) -> None:
         """Open an entry; raises CapReached or what stopped the run, and then nothing is sent."""
@@ -74,6 +78,7 @@ class Booking:
                 attempt_id = await self._enter(charge)
                 budget.opened()
             self._open = attempt_id, charge
+            self._sent_at = time.monotonic()
             if self.is_given_up:  # while its entry was committed: it has not left and will not
                 await self._close(REFUSED)
                 raise asyncio.CancelledError
@@ -92,7 +97,9 @@ class Booking:
             if attempt_id is not None:
                 return attempt_id
             self.is_under_way = False
+            began = time.monotonic()
             await self._accounts.budget.wait_for_room(charge)
+            self._accounts.meter.waited("budget", time.monotonic() - began)
 
     async def answered(self, body: bytes, usage: Usage | None, service_tier: str | None) -> None:
         """Close the entry as billed, or as uncertain where usage is missing or cannot be true."""
@@ -113,19 +120,33 @@ class Booking:
             assert self._open is not None
             await self._close(self._accounts.tariff.outcome(self._open[1], usage, service_tier))
         else:
-            await self._close(UNCERTAIN if loss == "uncertain" else REFUSED)
+            await self._close(UNCERTAIN if loss == "uncertain" else REFUSED, ended=loss)
 
     async def abandon(self) -> None:
         """Close the entry of a request that is no longer waited for: it may be billed."""
         if self._open is not None:
             await self._close(UNCERTAIN)
 
-    async def _close(self, outcome: Outcome, body: bytes = b"") -> None:
+    async def _close(self, outcome: Outcome, body: bytes = b"", ended: RequestOutcome | None = None) -> None:
         assert self._open is not None
-        (attempt_id, _), self._open = self._open, None
+        (attempt_id, charge), self._open = self._open, None
+        self._count(charge, outcome, ended or outcome.state)
         self.may_be_billed |= outcome.state == "uncertain"
         self._accounts.budget.closed(await self._account.close(attempt_id, outcome, body))
         self.is_under_way = False
+
+    def _count(self, charge: Charge, outcome: Outcome, ended: RequestOutcome) -> None:
+        meter = self._accounts.meter
+        meter.request(charge.kind, charge.model, ended, time.monotonic() - self._sent_at)
+        if outcome.state == "billed" and (usage := outcome.usage) is not None:
+            meter.spent(
+                charge.kind,
+                charge.model,
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                completion_tokens=usage.completion_tokens,
+                usd=outcome.usd,
+            )
 
 
 @dataclass(frozen=True, slots=True)

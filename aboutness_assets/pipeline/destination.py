@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from aboutness_assets.database.service.aboutness_table import AboutnessTable, In
 from aboutness_assets.database.service.connection import ServicePool
 from aboutness_assets.database.service.replication import replication_lag
 from aboutness_assets.pipeline.brake import DatabaseBrake
+from aboutness_assets.pipeline.meter import Meter
 from aboutness_assets.pipeline.refusals import Refusals
 
 
@@ -24,13 +26,19 @@ class Destination:
     brake: DatabaseBrake
     hold: Hold
     log: logging.Logger
+    meter: Meter
 
     async def insert(self, rows: Sequence[Row]) -> Inserted:
         """Insert rows when it is their turn and the ranges are surely ours, as AboutnessTable.insert does."""
+        began = time.monotonic()
         async with self.brake.turn():
+            self.meter.waited("database", time.monotonic() - began)
             inserted = await self.table.insert(self.pool, rows, self.log, self.hold.while_certain)
         if inserted.seconds:
             self.brake.took(inserted.seconds, len(rows))
+            self.meter.inserted(inserted.seconds)
+        self.meter.songs("written", inserted.written)
+        self.meter.songs("already_there", inserted.already_there)
         if self.brake.is_lag_due and (lag := await replication_lag(self.pool)) is not None:
             self.brake.lags(lag)
         return inserted

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from aboutness_assets.database.operations.failed_songs import FailedSongRecord, FailedSongs
 from aboutness_assets.domain.printable import printable_line
 from aboutness_assets.domain.songs import Cause, FailedSong, Song, SongId
+from aboutness_assets.pipeline.meter import Meter
 from aboutness_assets.pipeline.report import Report
 
 
@@ -17,7 +18,8 @@ class Failures:
     refused_before: songs, of the pages that were looked up, whose rows Postgres refused in earlier runs.
     """
 
-    def __init__(self, records: FailedSongs, report: Report, log: logging.Logger) -> None:
+    def __init__(self, records: FailedSongs, report: Report, log: logging.Logger, meter: Meter) -> None:
+        self._meter = meter
         self._records = records
         self._report = report
         self._log = log
@@ -44,6 +46,7 @@ class Failures:
             self._log.warning("Song %s failed (%s): %s", song, failure.cause, failure.reason)
             self._uncounted[failure.song_id] = failure.cause
         self._report.failed += failures
+        self._meter.songs("failed", len(failures))
         await self._records.record(failures, request_ids=request_ids)
 
     def uncounted(self, causes: Collection[Cause]) -> list[SongId]:

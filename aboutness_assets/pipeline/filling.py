@@ -114,12 +114,22 @@ class Filling:
         shared = self.shared
         ledger = self._ledger(run)
         journal = Journal(databases.operations, run, databases.table.id_type, ledger, self._request_ids)
-        accounts = Accounts(ledger, report, money.tariff, money.budget, shared.stop, shared.hold, log)
+        accounts = Accounts(
+            ledger, report, money.tariff, money.budget, shared.stop, shared.hold, log, shared.meter
+        )
         records = FailedSongs(databases.operations, run, quarantine_after=databases.quarantine_after)
-        failures = Failures(records, report, log)
+        failures = Failures(records, report, log, shared.meter)
         sink = Sink(
             self._provider.embedder,
-            Destination(databases.table, databases.pool, shared.refusals, shared.brake, shared.hold, log),
+            Destination(
+                databases.table,
+                databases.pool,
+                shared.refusals,
+                shared.brake,
+                shared.hold,
+                log,
+                shared.meter,
+            ),
             journal,
             failures,
             accounts,

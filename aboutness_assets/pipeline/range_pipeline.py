@@ -21,6 +21,7 @@ from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.pipeline.bookings import Accounts
 from aboutness_assets.pipeline.brake import DatabaseBrake
 from aboutness_assets.pipeline.failures import Failures
+from aboutness_assets.pipeline.meter import Meter
 from aboutness_assets.pipeline.paid_requests import PaidRequests
 from aboutness_assets.pipeline.progress import Progress
 from aboutness_assets.pipeline.refusals import Refusals
@@ -58,6 +59,7 @@ class Shared:
     pack_size: int
     brake: DatabaseBrake
     hold: Hold
+    meter: Meter
     stop: Stop = field(default_factory=Stop)
     refusals: Refusals = field(default_factory=Refusals)
 

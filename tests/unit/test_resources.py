@@ -12,6 +12,7 @@ from aboutness_assets.settings import Settings
 FROM_THE_ENVIRONMENT_ALONE = {
     "database_url",
     "catalogue_url",
+    "otlp_endpoint",
     "dagster_pg_url",
     "openai_api_key",
     "openai_base_url",

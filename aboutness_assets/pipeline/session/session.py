@@ -41,6 +41,7 @@ from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Throttle
 from aboutness_assets.pipeline.brake import DatabaseBrake
 from aboutness_assets.pipeline.filling import Databases, Filling, Money, Provider
+from aboutness_assets.pipeline.meter import Meter, NoMeter
 from aboutness_assets.pipeline.progress import Progress
 from aboutness_assets.pipeline.range_pipeline import Shared
 from aboutness_assets.pipeline.run_budget import RunBudget
@@ -140,10 +141,18 @@ class Session:
         The journal is trimmed at the end, however the run ends.
         Raises SettingsError where a setting is missing or malformed.
         """
+        opened = _opened_meter(self._settings)
+        async with opened as meter, self._filling(log, hold, ranges, meter) as filling:
+            yield filling
+
+    @asynccontextmanager
+    async def _filling(
+        self, log: logging.Logger, hold: Hold, ranges: int, meter: Meter
+    ) -> AsyncIterator[Filling]:
         settings, tuning = self._settings, self.tuning
         transport = open_transport(settings)
         services = (chat_service(settings.chat_model), embedding_service(settings.embedding_model))
-        throttles = [self._throttle(service, transport) for service in services]
+        throttles = [self._throttle(service, transport, meter) for service in services]
         stores = [
             PostgresCapabilityStore(
                 self.operations, service.kind, endpoint_name(transport.base_url), service.model
@@ -202,6 +211,7 @@ class Session:
                 settings.pack_size,
                 DatabaseBrake(tuning.service_connections, log),
                 hold,
+                meter,
             ),
             tuning,
             log,
@@ -220,7 +230,7 @@ class Session:
                 )
             await trim(self.operations)
 
-    def _throttle(self, service: Service, transport: Transport) -> Throttle:
+    def _throttle(self, service: Service, transport: Transport, meter: Meter) -> Throttle:
         """The pace of one service, shared with every process that uses the same key."""
         settings = self._settings
         is_chat = service.kind == "chat"
@@ -235,6 +245,7 @@ class Session:
             store,
             max_in_flight=settings.max_in_flight if is_chat else 0,
             max_pause_seconds=self.tuning.max_pause_seconds,
+            waited=lambda seconds, paused: meter.waited("rate_limited" if paused else "pace", seconds),
         )
 
 
@@ -254,6 +265,18 @@ class Catalogue:
     def exclusively(self, log: logging.Logger) -> AbstractAsyncContextManager[Hold]:
         """Hold the creation of partitions for this process alone."""
         return exclusive_ranges(self._operations_conninfo, "song_id_ranges", None, log)
+
+
+@asynccontextmanager
+async def _opened_meter(settings: Settings) -> AsyncIterator[Meter]:
+    """What counts for those who watch from outside; OpenTelemetry is imported where it is asked for alone."""
+    if not settings.otlp_endpoint:
+        yield NoMeter()
+        return
+    from aboutness_assets.telemetry.otel_meter import open_otel_meter
+
+    async with open_otel_meter(settings.otlp_endpoint) as meter:
+        yield meter
 
 
 @asynccontextmanager
