@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from aboutness_assets.acceptance.criteria import NO_FAILED_SONGS, READY_TO_ENABLE
+from aboutness_assets.acceptance.tables import plain_table
+from aboutness_assets.acceptance.telling_sample import Chosen
 from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.domain.findings import Finding
+from aboutness_assets.domain.printable import printable_line
 from aboutness_assets.money.estimate_text import duration
 from aboutness_assets.pipeline.report import Report, commonest_reason, counted, dollars
 
@@ -58,6 +61,22 @@ def time_at_measured_rate(songs_left: int, reports: Mapping[str, Report]) -> Fin
     if rate:
         found = f"{duration(songs_left / rate / 60)} at {rate:.1f} songs per second, its start included"
     return Finding("time at this rate", found, "info")
+
+
+def sample_lines(sample: Sequence[Chosen]) -> str:
+    """A telling sample of texts as plain text for a log."""
+    rows = [
+        (
+            each.why,
+            f"{each.row.title}, {each.row.artist}",
+            f"{each.row.emotions_text} ({each.row.emotions_confidence})",
+            f"{each.row.moments_text} ({each.row.moments_confidence})",
+        )
+        for each in sample
+    ]
+    return plain_table(
+        ("why", "song", "emotions", "moments"), [tuple(map(printable_line, row)) for row in rows]
+    )
 
 
 def songs_per_second(reports: Mapping[str, Report]) -> float:

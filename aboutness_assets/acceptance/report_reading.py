@@ -125,6 +125,14 @@ async def read_readiness(
     )
 
 
+async def sample_of_ranges(session: Session, range_keys: Sequence[str]) -> list[Chosen]:
+    """A telling sample of the new texts of these ranges."""
+    queries = ReportQueries(session.service_pool, session.songs_query, session.id_type)
+    ranges = [SongIdRange.from_key(key, session.id_type) for key in range_keys]
+    reading = await _read_texts(session, queries, ranges, await _recorded(session), RANGES_READ, ROWS_READ)
+    return await _sample(queries, list(reading.candidates.values()))
+
+
 async def count_ranges(
     queries: ReportQueries, ranges: Mapping[str, SongIdRange]
 ) -> tuple[list[RangeCount], int]:

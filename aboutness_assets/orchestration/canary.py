@@ -6,9 +6,16 @@ from collections.abc import Sequence
 import dagster as dg
 from pydantic import Field
 
-from aboutness_assets.acceptance.canary import time_at_measured_rate, verdict_lines, written_lines
+from aboutness_assets.acceptance.canary import (
+    sample_lines,
+    time_at_measured_rate,
+    verdict_lines,
+    written_lines,
+)
 from aboutness_assets.acceptance.evaluate import evaluate_criteria
 from aboutness_assets.acceptance.preflight import estimated_backfill, findings_table
+from aboutness_assets.acceptance.report_reading import sample_of_ranges
+from aboutness_assets.acceptance.telling_sample import Chosen
 from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.findings import Finding, failing
@@ -16,15 +23,17 @@ from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.launchpad_types import OptionalNumber
-from aboutness_assets.orchestration.markdown import findings_markdown, sample_table
+from aboutness_assets.orchestration.markdown import findings_markdown
 from aboutness_assets.orchestration.metadata import range_materialization
 from aboutness_assets.orchestration.partitions import (
     SONG_ID_RANGES,
     create_missing_partitions,
     require_lasting_instance,
 )
+from aboutness_assets.orchestration.report_metadata import sample_markdown
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.table_observations import real_aboutness_schema
+from aboutness_assets.orchestration.verdict_results import evaluation_of, verdict_result
 from aboutness_assets.pipeline.canary import choose_canary_ranges, count_songs_left
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import CATALOGUE_IS_EMPTY, fill_ranges
@@ -55,7 +64,7 @@ def fill_spread_ranges(
     in_force = settings.load()
     reports: dict[str, Report] = {}
 
-    async def fill_and_judge() -> tuple[list[Verdict], list[Finding]]:
+    async def fill_and_judge() -> tuple[list[Verdict], list[Finding], list[Chosen]]:
         with EventLogWriter(context.log) as event_log:
             await create_missing_partitions(context.instance, in_force, event_log.log)
             partition_keys = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
@@ -74,20 +83,25 @@ def fill_spread_ranges(
                 songs_left, rest = await estimated_backfill(session, await session.terms())
                 if chosen:
                     rest.append(time_at_measured_rate(songs_left, reports))
-                return verdicts, rest
+                return verdicts, rest, await sample_of_ranges(session, chosen)
 
-    verdicts, rest = run_until_interrupted(fill_and_judge(), context.log)
+    verdicts, rest, sample = run_until_interrupted(fill_and_judge(), context.log)
+    for verdict in verdicts:  # so that the checks say what was found, although no check ran
+        key = dg.AssetCheckKey(song_aboutness.key, verdict.name)
+        context.instance.report_runless_asset_event(
+            evaluation_of(key, verdict_result(verdict, key.asset_key))
+        )
     found = [
         *(written_lines(reports, in_force.pack_size) if reports else []),
         *verdict_lines(verdicts),
     ]
     context.log.info("Canary\n%s", findings_table(found))
     context.log.info("What all that is left will take\n%s", findings_table(rest))
-    sample = Report(sample=[each for report in reports.values() for each in report.sample])
+    context.log.info("A sample of the texts\n%s", sample_lines(sample))
     tables = {
         "canary": dg.MetadataValue.md(findings_markdown(found)),
         "what_is_left": dg.MetadataValue.md(findings_markdown(rest)),
-        "sample": dg.MetadataValue.md(sample_table(sample)),
+        "sample": dg.MetadataValue.md(sample_markdown(sample)),
     }
     if failed := failing(found):
         names = ", ".join(each.check for each in failed)

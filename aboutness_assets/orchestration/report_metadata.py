@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 
 from aboutness_assets.acceptance.report_content import KindOfText, ReadinessReport
+from aboutness_assets.acceptance.telling_sample import Chosen
 from aboutness_assets.orchestration.markdown import markdown_table
 from aboutness_assets.orchestration.pictures import (
     RED,
@@ -58,7 +60,7 @@ def report_metadata(report: ReadinessReport) -> dict[str, Any]:
             if coverage.lacking
             else "Every range is complete."
         ),
-        "sample": md(_sample(report)),
+        "sample": md(sample_markdown(report.sample)),
         "shared_texts": md(_shared(report)),
     }
 
@@ -91,7 +93,8 @@ def _rows_over_time(report: ReadinessReport) -> str:
     return f"{picture}\n\nfrom {throughput.start:%Y-%m-%d %H:%M} UTC, {width_words(throughput)} per bar"
 
 
-def _sample(report: ReadinessReport) -> str:
+def sample_markdown(sample: Sequence[Chosen]) -> str:
+    """A telling sample of texts, and why each of them was chosen."""
     return markdown_table(
         ["why", "title", "artist", "emotions", "moments"],
         [
@@ -102,7 +105,7 @@ def _sample(report: ReadinessReport) -> str:
                 f"{each.row.emotions_text} ({each.row.emotions_confidence})",
                 f"{each.row.moments_text} ({each.row.moments_confidence})",
             )
-            for each in report.sample
+            for each in sample
         ],
     )
 

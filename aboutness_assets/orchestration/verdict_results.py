@@ -3,6 +3,7 @@
 from typing import Any
 
 import dagster as dg
+from dagster import AssetCheckEvaluation
 
 from aboutness_assets.acceptance.verdicts import Verdict
 from aboutness_assets.orchestration.markdown import failed_records_table
@@ -22,4 +23,16 @@ def verdict_result(verdict: Verdict, asset_key: dg.AssetKey) -> dg.AssetCheckRes
         severity=dg.AssetCheckSeverity.WARN if warns_only else dg.AssetCheckSeverity.ERROR,
         description=readiness_markdown(verdict.readiness) if verdict.readiness else verdict.description,
         metadata=metadata,
+    )
+
+
+def evaluation_of(key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> AssetCheckEvaluation:
+    """The event of a result, for reporting it outside of the run of a check."""
+    return AssetCheckEvaluation(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aboutness_assets.database.service.catalogue import range_counts
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.pipeline.session import Session
 
@@ -26,12 +25,10 @@ async def count_songs_left(session: Session, range_keys: Sequence[str]) -> list[
     ranges = [SongIdRange.from_key(key, session.id_type) for key in range_keys]
     if session.id_type == "integer":  # those that were added later may lie in between
         ranges.sort(key=lambda each: int(str(each.lower)))
-    async with session.service_pool.connection() as connection:
-        return [
-            RangeLeft(each.key, songs - with_row)
-            for each in ranges
-            for songs, with_row in [await range_counts(connection, session.songs_query, each)]
-        ]
+    counts = [await session.songs.range_counts(each) for each in ranges]
+    return [
+        RangeLeft(each.key, songs - with_row) for each, (songs, with_row) in zip(ranges, counts, strict=True)
+    ]
 
 
 def choose_canary_ranges(ranges: Sequence[RangeLeft], number: int) -> list[RangeLeft]:

@@ -144,6 +144,8 @@ def test_the_canary_fills_ranges_over_the_whole_catalogue_and_projects_the_rest(
     }
     assert valid_rows(project) == 30
     assert len(project.ranges()) == 7
+    assert project.checks() == {**dict.fromkeys(CHECKS, True), "ready_to_enable": False}
+    assert "shortest text: " in output
 
     project.sql("update song_aboutness set moments_text = 'at night [confidence: low]' where song_id = 11")
     config = {"ops": {"fill_spread_ranges": {"config": {"ranges": 1}}}}

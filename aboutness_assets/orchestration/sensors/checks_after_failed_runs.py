@@ -14,6 +14,7 @@ from aboutness_assets.orchestration.check_history import CheckState, check_state
 from aboutness_assets.orchestration.checks import acceptance_checks, acceptance_results
 from aboutness_assets.orchestration.preflight import preflight_check, preflight_result
 from aboutness_assets.orchestration.resources import SettingsResource
+from aboutness_assets.orchestration.verdict_results import evaluation_of
 
 SECONDS_BETWEEN_TICKS = 15
 
@@ -88,17 +89,7 @@ def _evaluate(
         return []
     began_at = time.time()
     evaluations = [
-        AssetCheckEvaluation(
-            asset_key=key.asset_key,
-            check_name=key.name,
-            passed=result.passed,
-            metadata=result.metadata,
-            severity=result.severity,
-            description=result.description,
-        )
-        for result in evaluate()
-        for key in keys
-        if key.name == result.check_name
+        evaluation_of(key, result) for result in evaluate() for key in keys if key.name == result.check_name
     ]
     # A run that evaluated them meanwhile may have seen more.
     newer = {state.key: state for state in check_states(instance, keys) if state.newest_at > began_at}
