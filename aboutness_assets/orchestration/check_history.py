@@ -6,7 +6,7 @@ and the verdicts of a run that was created first and ends last stay hidden behin
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
 import dagster as dg
@@ -17,8 +17,13 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 
-EXECUTIONS_READ = 50
-"""Plans and evaluations that are read per check, the latest first."""
+_PLANNED = AssetCheckExecutionRecordStatus.PLANNED
+
+EVALUATIONS_READ = 200
+"""Latest evaluations of all checks that are read at once."""
+
+PLANS_READ = 50
+"""Latest plans that are read per check."""
 
 SECONDS_ON_TOP = 60
 """So long the plan of an active run may hide the newest verdict; a run of the checks alone ends sooner."""
@@ -40,39 +45,57 @@ class CheckState:
     left_out_by: frozenset[str]
 
 
-def check_states(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]) -> list[CheckState]:
+def check_states(instance: dg.DagsterInstance, keys: Set[dg.AssetCheckKey]) -> list[CheckState]:
     """The state of each check, from Dagster's storage alone."""
     storage = instance.event_log_storage
-    plans, evaluations = (
-        {key: storage.get_asset_check_execution_history(key, EXECUTIONS_READ, status=status) for key in keys}
-        for status in (
-            {AssetCheckExecutionRecordStatus.PLANNED},
-            COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
-        )
-    )
-    ends = _ends(instance, {record.run_id for records in plans.values() for record in records})
-    return [_state(key, plans[key], evaluations[key], ends) for key in keys]
+    planned, completed = {_PLANNED}, COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+    newest = _newest_evaluations(instance)
+    for key in keys - newest.keys():  # evaluated long ago, if ever
+        for record in storage.get_asset_check_execution_history(key, 1, status=completed):
+            if record.event and record.evaluation:
+                newest[key] = record.event.timestamp, record.evaluation
+    shown = storage.get_latest_asset_check_execution_by_key(list(keys))
+    plans = {key: storage.get_asset_check_execution_history(key, PLANS_READ, status=planned) for key in keys}
+    ends = _ends(instance, {plan.run_id for of_check in plans.values() for plan in of_check})
+    return [_state(key, newest.get(key), shown.get(key), plans[key], ends) for key in keys]
 
 
 def _state(
     key: dg.AssetCheckKey,
+    newest: tuple[float, AssetCheckEvaluation] | None,
+    shown: AssetCheckExecutionRecord | None,
     plans: Sequence[AssetCheckExecutionRecord],
-    evaluations: Sequence[AssetCheckExecutionRecord],
     ends: dict[str, float | None],
 ) -> CheckState:
-    newest = max(evaluations, key=_evaluated_at, default=None)
-    newest_id, newest_at = (newest.id, _evaluated_at(newest)) if newest else (0, 0.0)
-    left_out_by, is_hidden = set(), any(record.id > newest_id for record in evaluations)
+    newest_at, evaluation = newest or (0.0, None)
+    left_out_by, is_hidden = set(), False
     for plan in plans:
-        is_on_top = plan.id > newest_id
-        ended_at = ends.get(plan.run_id, 0.0)  # of a run that was deleted
-        if ended_at is not None and (is_on_top or ended_at > newest_at):
+        ended_at = ends.get(plan.run_id, 0.0)  # 0: of a run that was deleted
+        if ended_at is not None and ((shown and plan.id == shown.id) or ended_at > newest_at):
             left_out_by.add(plan.run_id)
-        if is_on_top and newest and plan.create_timestamp < time.time() - SECONDS_ON_TOP:
-            is_hidden = True
-    return CheckState(
-        key, newest.evaluation if newest else None, newest_at, is_hidden, frozenset(left_out_by)
-    )
+    if shown and evaluation:
+        if shown.status is _PLANNED:
+            is_hidden = shown.create_timestamp < time.time() - SECONDS_ON_TOP
+        else:
+            is_hidden = shown.event is not None and shown.event.timestamp < newest_at
+    return CheckState(key, evaluation, newest_at, is_hidden, frozenset(left_out_by))
+
+
+def _newest_evaluations(
+    instance: dg.DagsterInstance,
+) -> dict[dg.AssetCheckKey, tuple[float, AssetCheckEvaluation]]:
+    """When each check was evaluated last, and how, of those that were evaluated lately.
+
+    In the order of the log: a check's own records are in the order of plans.
+    """
+    newest: dict[dg.AssetCheckKey, tuple[float, AssetCheckEvaluation]] = {}
+    for record in instance.event_log_storage.get_event_records(
+        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION), limit=EVALUATIONS_READ
+    ):
+        event = record.event_log_entry.get_dagster_event()
+        evaluation = event.asset_check_evaluation_data
+        newest.setdefault(evaluation.asset_check_key, (record.event_log_entry.timestamp, evaluation))
+    return newest
 
 
 def _ends(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, float | None]:
@@ -86,7 +109,3 @@ def _ends(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, f
         else None
         for record in records
     }
-
-
-def _evaluated_at(record: AssetCheckExecutionRecord) -> float:
-    return record.event.timestamp if record.event else record.create_timestamp

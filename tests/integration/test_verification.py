@@ -122,6 +122,25 @@ async def test_what_a_killed_run_wrote_is_looked_at_after_the_next_range(checks:
     assert checks.marked() == []
 
 
+async def test_what_a_failed_run_wrote_is_looked_at_without_another_range(checks: Checks) -> None:
+    async def look_since() -> dict[str, Verdict]:
+        verdicts = await checks.backfills.criteria(
+            (), RANGES, since_last_look=True, whole_table_below_bytes=-1
+        )
+        return {verdict.name: verdict for verdict in verdicts}
+
+    await checks.write(SECOND)
+    assert (await look_since())["new_rows_complete"].details["looked_at"] == "the whole table, 10 rows"
+    await checks.write(FIRST, spoil="song_id = 5")  # and no checks
+
+    for looked_at in ("10 rows of 1 ranges", "0 rows of 0 ranges"):
+        found = await look_since()
+        assert too_long(found) == ["5"]
+        assert (
+            f"Looked at: {looked_at}; the whole table, 10 rows, at " in found["new_rows_complete"].description
+        )
+
+
 async def test_two_runs_that_end_at_once_both_see_what_either_wrote(checks: Checks) -> None:
     await asyncio.gather(
         checks.write(FIRST, spoil="song_id = 5"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence, Set
 
 import dagster as dg
 from dagster import AssetCheckEvaluation
@@ -81,7 +81,7 @@ def _make_true(instance: dg.DagsterInstance, settings: SettingsResource, log: lo
 
 def _evaluate(
     instance: dg.DagsterInstance,
-    keys: Collection[dg.AssetCheckKey],
+    keys: Set[dg.AssetCheckKey],
     evaluate: Callable[[], Sequence[dg.AssetCheckResult]],
 ) -> list[AssetCheckEvaluation]:
     """Evaluate checks and report those of these keys outside of any run."""
