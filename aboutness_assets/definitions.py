@@ -16,6 +16,7 @@ from aboutness_assets.orchestration.jobs import (
     sync_song_id_ranges,
 )
 from aboutness_assets.orchestration.preflight import aboutness_preflight, preflight_check
+from aboutness_assets.orchestration.progress import backfill_progress
 from aboutness_assets.orchestration.readiness_report import readiness_report
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.sensors import SENSORS
@@ -24,7 +25,7 @@ from aboutness_assets.orchestration.sensors import SENSORS
 def build_defs(**resources: Any) -> dg.Definitions:
     """The code location; a test may give resources of its own."""
     return dg.Definitions(
-        assets=dg.with_source_code_references([songs, song_aboutness, readiness_report]),
+        assets=dg.with_source_code_references([songs, song_aboutness, backfill_progress, readiness_report]),
         asset_checks=[acceptance_checks, preflight_check],
         jobs=[
             sync_song_id_ranges,

@@ -20,6 +20,9 @@ _SECONDS_PER_UNIT = {
     "d": 86400.0,
 }
 
+MINUTE_RESET_SECONDS = 90.0
+"""A limit per minute is reset within a minute, and some; the store's functions count with the same figure."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quota:
@@ -31,6 +34,11 @@ class Quota:
     limit: float | None
     remaining: float | None
     reset: float | None
+
+    @property
+    def per_minute(self) -> float | None:
+        """The limit, where it is one per minute: a later reset is that of another one (a day's, say)."""
+        return None if self.reset is not None and self.reset > MINUTE_RESET_SECONDS else self.limit
 
 
 def parse_number(text: str | None) -> float | None:

@@ -39,6 +39,11 @@ class Slots:
         self.in_use = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return len(self._waiting)
+
     async def acquire(self) -> None:
         """Take a slot; waits while none is free."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -54,11 +54,13 @@ class Waiting:
 
     seconds: until it may be sent, as far as is known now. paused: whether the pause after a 429 holds it
     back, rather than its turn within the limit. requests_per_minute: that may be sent now, by all processes.
+    tokens_per_minute: the same of tokens, where they and not the requests set the pace; else None.
     """
 
     seconds: float
     paused: bool
     requests_per_minute: float
+    tokens_per_minute: float | None
 
 
 class Throttle:
@@ -67,6 +69,9 @@ class Throttle:
     max_in_flight: slots; 0 = as many as limit × latency asks for. max_pause_seconds: the longest pause that a
     429 may ask for. waited: hears of each request how many seconds it waited for its turn, and whether the
     pause after a 429 held it back meanwhile. clock and sleep are in seconds.
+
+    sizes_itself: whether it chooses the number of slots. stated_requests, stated_tokens: the limits per
+    minute that the provider's headers stated last, None where they state none.
     """
 
     def __init__(
@@ -96,7 +101,9 @@ class Throttle:
         self._is_stale = False
         self._observed_sent_at = -math.inf
         self._observation: Observation | None = None
-        self._sizes_itself = max_in_flight == 0
+        self.sizes_itself = max_in_flight == 0
+        self.stated_requests: float | None = None
+        self.stated_tokens: float | None = None
         self._slots = Slots(max_in_flight or UNKNOWN_IN_FLIGHT)
         self._latency = RunningMean()
 
@@ -111,6 +118,21 @@ class Throttle:
         return self._slots.in_use
 
     @property
+    def waiting_for_a_slot(self) -> int:
+        """How many requests wait for a slot."""
+        return self._slots.waiting
+
+    @property
+    def waiting_for_their_turn(self) -> int:
+        """How many requests have a slot and wait until the limits let them be sent."""
+        return len(self._waiting)
+
+    @property
+    def latency(self) -> float:
+        """Seconds that an answer took lately, on average; 0 before the first."""
+        return self._latency.value
+
+    @property
     def waiting(self) -> Waiting | None:
         """What the next request waits for; None while it may be sent at once or nothing is asked for."""
         if not (self._waiting and self._reserved and self._lease):
@@ -119,7 +141,9 @@ class Throttle:
         if seconds <= 0:
             return None
         paused = self._paused_until > self._clock()
-        return Waiting(seconds, paused, 60 * (self._requests_per_second() or 0.0))
+        requests, tokens = self._requests_per_second() or 0.0, self._lease.token_rate
+        by_tokens = tokens is not None and requests < self._lease.request_rate
+        return Waiting(seconds, paused, 60 * requests, 60 * tokens if by_tokens and tokens else None)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -238,13 +262,11 @@ class Throttle:
         """Keeps what the reply to the latest request says about the limits, for the next call."""
         if reservation.at > self._observed_sent_at:
             self._observed_sent_at = reservation.at
+            requests, tokens = read_quota(headers, "requests"), read_quota(headers, "tokens")
             self._observation = Observation(
-                0.0,
-                reservation.all_requests,
-                reservation.all_tokens,
-                read_quota(headers, "requests"),
-                read_quota(headers, "tokens"),
+                0.0, reservation.all_requests, reservation.all_tokens, requests, tokens
             )
+            self.stated_requests, self.stated_tokens = requests.per_minute, tokens.per_minute
 
     def _only_prompts_count(self) -> bool:
         """Whether the provider was seen to count no answers, as OpenAI does where no length is asked for.
@@ -265,7 +287,7 @@ class Throttle:
         return min(self._lease.request_rate, self._lease.token_rate / self._tokens_per_request.value)
 
     def _resize_slots(self) -> None:
-        if self._sizes_itself:
+        if self.sizes_itself:
             limit_known = self._lease is not None and self._lease.limit_known
             rate = self._requests_per_second()
             self._slots.resize(slots_for(rate, self._latency, limit_known=limit_known))

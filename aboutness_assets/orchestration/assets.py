@@ -17,6 +17,7 @@ from aboutness_assets.orchestration.columns import ABOUTNESS_COLUMNS, SONGS_COLU
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.metadata import range_materialization
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES, song_id_ranges
+from aboutness_assets.orchestration.progress import DagsterAudience
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.table_observations import real_aboutness_schema
 from aboutness_assets.pipeline.report import Report
@@ -65,6 +66,7 @@ def song_aboutness(
 
     async def fill() -> None:
         with EventLogWriter(context.log) as event_log:
+            audience = DagsterAudience(context, event_log)
             async with open_session(in_force) as session:
                 columns = await real_aboutness_schema(session)
 
@@ -73,7 +75,7 @@ def song_aboutness(
                     filled = range_materialization(context.asset_key, range_key, report, in_force, columns)
                     event_log.submit(lambda: context.log_event(filled))
 
-                await fill_ranges(session, range_keys, context.run_id, event_log.log, materialize)
+                await fill_ranges(session, range_keys, context.run_id, event_log.log, materialize, audience)
 
     run_until_interrupted(fill(), context.log)
     return dg.MaterializeResult(metadata=_ALREADY_LOGGED)

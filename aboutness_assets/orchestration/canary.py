@@ -30,6 +30,7 @@ from aboutness_assets.orchestration.partitions import (
     create_missing_partitions,
     require_lasting_instance,
 )
+from aboutness_assets.orchestration.progress import DagsterAudience
 from aboutness_assets.orchestration.report_metadata import sample_markdown
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.table_observations import real_aboutness_schema
@@ -66,6 +67,7 @@ def fill_spread_ranges(
 
     async def fill_and_judge() -> tuple[list[Verdict], list[Finding], list[Chosen]]:
         with EventLogWriter(context.log) as event_log:
+            audience = DagsterAudience(context, event_log)
             await create_missing_partitions(context.instance, in_force, event_log.log)
             partition_keys = context.instance.get_dynamic_partitions(SONG_ID_RANGES)
             async with open_session(in_force) as session:
@@ -78,7 +80,7 @@ def fill_spread_ranges(
 
                 chosen = await _choose(session, partition_keys, number, event_log.log)
                 if chosen:
-                    await fill_ranges(session, chosen, context.run_id, event_log.log, done)
+                    await fill_ranges(session, chosen, context.run_id, event_log.log, done, audience)
                 verdicts = await evaluate_criteria(session, chosen, partition_keys)
                 songs_left, rest = await estimated_backfill(session, await session.terms())
                 if chosen:

@@ -7,6 +7,7 @@ paces the requests to the provider, such a write would hold up all of them.
 import copy
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -29,6 +30,9 @@ class EventLogWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="event-log")
         self._failure: BaseException | None = None
         self._failure_raised = False
+        self._dagster_log = dagster_log
+        self._waiting: Counter[str] = Counter()
+        self._complained_of: set[str] = set()
         self.log = logging.Logger("aboutness_assets", dagster_log.getEffectiveLevel())
         self.log.addHandler(_ThreadHandler(self._thread, dagster_log))
 
@@ -39,6 +43,16 @@ class EventLogWriter:
         """
         self._thread.submit(write).add_done_callback(self._keep_failure)
         self._raise_failure()
+
+    def try_submit(self, write: Callable[[], None], what: str, *, may_be_left_out: bool = False) -> None:
+        """As submit, for what the run can do without: that it fails is logged once per ``what``.
+
+        may_be_left_out: it is not written while an earlier one of the same ``what`` waits to be.
+        """
+        if may_be_left_out and self._waiting[what]:
+            return
+        self._waiting[what] += 1
+        self._thread.submit(self._try, write, what)
 
     def __enter__(self) -> Self:
         return self
@@ -51,6 +65,17 @@ class EventLogWriter:
             self._raise_failure()
         elif self._failure is not None and not self._failure_raised:
             ended.add_note(_sentence(self._failure))
+
+    def _try(self, write: Callable[[], None], what: str) -> None:
+        try:
+            write()
+        except Exception as failure:
+            if what not in self._complained_of:
+                self._complained_of.add(what)
+                complaint = f"Dagster did not take {what} ({_first_line(failure)}). The run continues."
+                _write(self._dagster_log.warning, complaint)
+        finally:
+            self._waiting[what] -= 1
 
     def _keep_failure(self, written: Future[None]) -> None:
         self._failure = self._failure or written.exception()
@@ -78,16 +103,23 @@ class _ThreadHandler(logging.Handler):
 
     def _write(self, record: logging.LogRecord) -> None:
         line = record.msg
-        try:
-            self._dagster_log.handle(record)
-        except Exception as failure:
-            print(f"Dagster's event log lacks this line ({failure}): {line}", file=sys.stderr)
+        _write(lambda _: self._dagster_log.handle(record), line)
+
+
+def _write(write: Callable[[str], object], line: str) -> None:
+    try:
+        write(line)
+    except Exception as failure:
+        print(f"Dagster's event log lacks this line ({failure}): {line}", file=sys.stderr)
+
+
+def _first_line(failure: BaseException) -> str:
+    return f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
 
 
 def _sentence(failure: BaseException) -> str:
-    first_line = (str(failure).splitlines() or [""])[0]
     return (
-        f"An event could not be written to Dagster's event log ({type(failure).__name__}: {first_line}). "
+        f"An event could not be written to Dagster's event log ({_first_line(failure)}). "
         "The rows are written; when the Postgres of DAGSTER_PG_URL is back, run it again so that Dagster "
         "shows these partitions as materialized."
     )

@@ -21,6 +21,7 @@ from aboutness_assets.orchestration.partitions import (
     create_missing_partitions,
     require_lasting_instance,
 )
+from aboutness_assets.orchestration.progress import DagsterAudience
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.report import Report, why_no_song_got_a_row
 from aboutness_assets.pipeline.runs import fill_first_songs, replay_failed
@@ -52,8 +53,11 @@ def write_first_songs(context: dg.OpExecutionContext, settings: SettingsResource
 
     async def write() -> tuple[Report, list[SmokeLine]]:
         with EventLogWriter(context.log) as event_log:
+            audience = DagsterAudience(context, event_log)
             async with open_session(in_force) as session:
-                songs, report = await fill_first_songs(session, context.run_id, event_log.log)
+                songs, report = await fill_first_songs(
+                    session, context.run_id, event_log.log, audience=audience
+                )
                 return report, await evaluate_smoke_run(session, songs, report)
 
     report, lines = run_until_interrupted(write(), context.log)
@@ -97,9 +101,15 @@ def replay_songs(context: dg.OpExecutionContext, config: ReplayConfig, settings:
 
     async def replay() -> Report:
         with EventLogWriter(context.log) as event_log:
+            audience = DagsterAudience(context, event_log)
             async with open_session(in_force) as session:
                 return await replay_failed(
-                    session, context.run_id, event_log.log, cause=config.cause, song_ids=config.song_ids
+                    session,
+                    context.run_id,
+                    event_log.log,
+                    cause=config.cause,
+                    song_ids=config.song_ids,
+                    audience=audience,
                 )
 
     report = run_until_interrupted(replay(), context.log)

@@ -133,6 +133,7 @@ class Booking:
         self._count(charge, outcome, ended or outcome.state)
         self.may_be_billed |= outcome.state == "uncertain"
         self._accounts.budget.closed(await self._account.close(attempt_id, outcome, body))
+        self._accounts.budget.booked(charge, outcome)
         self.is_under_way = False
 
     def _count(self, charge: Charge, outcome: Outcome, ended: RequestOutcome) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from aboutness_assets.domain.chat import Usage
 from aboutness_assets.domain.errors import FatalError
-from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Spending
+from aboutness_assets.money.ledger import NOTHING_SPENT, Charge, Outcome, Spending
 from aboutness_assets.money.prices import CHAT_PRICE, EMBEDDING_PRICE
 
 UNLIMITED_COMPLETION_TOKENS = 16_384
@@ -25,6 +25,9 @@ class RunBudget:
     """One for all ranges of a run.
 
     max_usd: the cap, None where there is none. is_pretend: whether the dollars are nobody's.
+    run_billed_usd, run_uncertain_usd: what this run's own requests were billed, and may have been at most, as
+    far as it has heard; None where a price is unknown. waiting_for_room: requests that the cap holds back
+    now.
     """
 
     def __init__(
@@ -39,6 +42,9 @@ class RunBudget:
         self.is_pretend = is_pretend
         self.max_usd = max_usd
         self.spending = spending
+        self.run_billed_usd: float | None = 0.0
+        self.run_uncertain_usd = 0.0
+        self.waiting_for_room = 0
         self._spent_before_usd = spending.billed_usd
         self._open_requests = 0
         self._packs_to_write = 0
@@ -82,7 +88,11 @@ class RunBudget:
         async with self._ramp:
             while self._open_requests > self._answers:
                 self._closed.clear()
-                await self._closed.wait()
+                self.waiting_for_room += 1
+                try:
+                    await self._closed.wait()
+                finally:
+                    self.waiting_for_room -= 1
             yield
 
     def require_price(self, charge: Charge) -> None:
@@ -112,6 +122,13 @@ class RunBudget:
         self.spending = spending
         self._closed.set()
 
+    def booked(self, charge: Charge, outcome: Outcome) -> None:
+        """The ledger has this outcome of a request of the run."""
+        if outcome.state == "uncertain":
+            self.run_uncertain_usd += charge.max_usd or 0.0
+        elif outcome.state == "billed" and self.run_billed_usd is not None:
+            self.run_billed_usd = None if outcome.usd is None else self.run_billed_usd + outcome.usd
+
     def texts_came(self) -> None:
         """A pack waits to be embedded, for which dollars are promised."""
         self._packs_to_write += 1
@@ -136,7 +153,11 @@ class RunBudget:
                 "reserved for what is under way."
             )
         self._closed.clear()
-        await self._closed.wait()
+        self.waiting_for_room += 1
+        try:
+            await self._closed.wait()
+        finally:
+            self.waiting_for_room -= 1
 
     def what_is_left(self, songs_left: int, songs_written: int) -> str:
         """Sentences on what raising the cap would finish.

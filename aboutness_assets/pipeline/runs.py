@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from aboutness_assets.database.postgres_errors import DatabaseError
 from aboutness_assets.database.service import catalogue as songs_of
@@ -13,6 +14,7 @@ from aboutness_assets.domain.errors import FatalError, first_error
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.domain.songs import Song
+from aboutness_assets.pipeline.backfill_progress import Audience, Scope, told
 from aboutness_assets.pipeline.estimating import log_estimate
 from aboutness_assets.pipeline.filling import Filling
 from aboutness_assets.pipeline.preflight import few, first_songs_of, require_writable
@@ -54,10 +56,12 @@ async def fill_ranges(
     run_id: str,
     log: logging.Logger,
     done: Callable[[str, Report], None],
+    audience: Audience | None = None,
 ) -> None:
     """Write a row for every song of the ranges that has none; ``done`` hears of each range as it is finished.
 
-    Of a range none of whose songs got a row it hears at the end, if other ranges fared better.
+    Of a range none of whose songs got a row it hears at the end, if other ranges fared better. audience: is
+    told now and then how far the run and its backfill are.
     Raises SettingsError, InvalidPartitionKey, or FatalError when no song can survive, where what was under
     way is awaited and written first, and when songs were to be written and none was.
     """
@@ -75,6 +79,7 @@ async def fill_ranges(
         try:
             songs, with_row = await session.songs.range_counts(song_id_range)
             report = reports[key] = Report(songs_in_range=songs, songs_skipped_existing=with_row)
+            filling.shared.progress.counts_itself(key)
             pages = session.songs.pages_without_row(song_id_range, session.tuning.page_size)
             if await filling.fill(session.range_run(key, run_id), pages, report):
                 if why_no_song_got_a_row([report]):
@@ -87,6 +92,7 @@ async def fill_ranges(
     async with (
         session.exclusively(list(ranges), log) as hold,
         session.filling(log, hold, ranges=len(ranges)) as filling,
+        _told(session, filling, Scope(run_id, list(ranges)), audience, log),
     ):
         to_try = await first_songs_of(session.songs, list(ranges.values()))
         await require_writable(session, to_try, log)
@@ -108,7 +114,11 @@ async def fill_ranges(
 
 
 async def fill_first_songs(
-    session: Session, run_id: str, log: logging.Logger, number: int = SMOKE_SONGS
+    session: Session,
+    run_id: str,
+    log: logging.Logger,
+    number: int = SMOKE_SONGS,
+    audience: Audience | None = None,
 ) -> tuple[list[Song], Report]:
     """Write rows for the first songs without one; these songs, and what was done.
 
@@ -122,13 +132,20 @@ async def fill_first_songs(
         await require_writable(session, few([song.song_id for song in songs]), log)
         await log_estimate(session, log)
         run = session.range_run("smoke", run_id)
-        report = await _fill_chosen(session, filling, run, songs)
+        async with _told(session, filling, Scope(run_id, ["smoke"], len(songs)), audience, log):
+            report = await _fill_chosen(session, filling, run, songs)
         await filling.account(run, report)
         return songs, report
 
 
 async def replay_failed(
-    session: Session, run_id: str, log: logging.Logger, *, cause: str | None, song_ids: Sequence[str]
+    session: Session,
+    run_id: str,
+    log: logging.Logger,
+    *,
+    cause: str | None,
+    song_ids: Sequence[str],
+    audience: Audience | None = None,
 ) -> Report:
     """Try failed songs again, quarantined ones too: those of a cause, those with these ids, or all.
 
@@ -147,11 +164,18 @@ async def replay_failed(
         # The others have a row by now, or have left the catalogue.
         waiting = {str(song.song_id) for song in songs}
         await failed_songs.forget([song_id for song_id in chosen if song_id not in waiting])
-        report = await _fill_chosen(session, filling, run, songs)
-        if why := why_no_song_got_a_row([report]):
-            raise FatalError(why)
+        async with _told(session, filling, Scope(run_id, ["replay"], len(songs)), audience, log):
+            report = await _fill_chosen(session, filling, run, songs)
+            if why := why_no_song_got_a_row([report]):
+                raise FatalError(why)
         await filling.account(run, report)
         return report
+
+
+def _told(
+    session: Session, filling: Filling, scope: Scope, audience: Audience | None, log: logging.Logger
+) -> AbstractAsyncContextManager[None]:
+    return told(session, filling.shared.progress, filling.money.budget, scope, audience, log)
 
 
 async def _fill_chosen(session: Session, filling: Filling, run: RangeRun, songs: Sequence[Song]) -> Report:

@@ -18,6 +18,7 @@ from aboutness_assets.limits.throttle import Reservation, Throttle
 from aboutness_assets.provider.attempts import Attempts, Trial
 from aboutness_assets.provider.form import FormRefused
 from aboutness_assets.provider.harmless import Harmless
+from aboutness_assets.provider.load import Load, load_of
 from aboutness_assets.provider.provider_error import ProviderError
 from aboutness_assets.provider.reading import Failure, read_reply
 from aboutness_assets.provider.refusals import (
@@ -92,7 +93,14 @@ class Sender:
         self._answers = 0
         self._rate_limit = "another run met it"
         self._backing_off: dict[object, tuple[float, str]] = {}
+        self._at_provider = 0
         self.tier_refusals = 0
+
+    @property
+    def load(self) -> Load:
+        """Where this service's requests are now."""
+        troubles = [trouble for _, trouble in sorted(self._backing_off.values())]
+        return load_of(self._throttle, self._at_provider, troubles)
 
     async def send(
         self,
@@ -187,7 +195,11 @@ class Sender:
             reservation = await self._reserve(estimated_tokens)
             await attempts.sending(body_bytes=len(document), max_completion_tokens=limit)
             answers_before = self._answers
-            reply = await self._transport.post(self.service.path, document)
+            self._at_provider += 1
+            try:
+                reply = await self._transport.post(self.service.path, document)
+            finally:
+                self._at_provider -= 1
             outcome = read_reply(reply, read, self._transport.api_key)
             if not isinstance(outcome, Failure):
                 self._answers += 1

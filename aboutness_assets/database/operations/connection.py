@@ -47,7 +47,8 @@ class OperationsUnavailable(FatalError):
 class Operations:
     """Our own Postgres, open and with its schema up to date.
 
-    retry_seconds: how long a transaction is retried before OperationsUnavailable is raised.
+    retry_seconds: how long a transaction is retried before OperationsUnavailable is raised. callers: how many
+    transactions are under way or wait for a connection.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Operations:
     ) -> None:
         self._pool = pool
         self._retry_seconds = retry_seconds
+        self.callers = 0
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._committing: asyncio.Task[None] | None = None
 
@@ -100,6 +102,13 @@ class Operations:
             await asyncio.wait({self._committing})
 
     async def _retry(self, work: Work[T]) -> T:
+        self.callers += 1
+        try:
+            return await self._work(work)
+        finally:
+            self.callers -= 1
+
+    async def _work(self, work: Work[T]) -> T:
         deadline = time.monotonic() + self._retry_seconds
         wait = FIRST_RETRY_SECONDS
         while True:

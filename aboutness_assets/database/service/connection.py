@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, IsolationLevel
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.pooler import is_pooled
@@ -66,14 +67,16 @@ class ServicePool(AsyncConnectionPool[AsyncConnection]):
         self._url = url
         self._setting = setting
         self._turn_seconds = turn_seconds
+        self._callers = 0
+        self._connect_arguments: dict[str, Any] = {
+            "prepare_threshold": url.prepare_threshold,
+            "fallback_application_name": APPLICATION_NAME,
+        }
         size = min(max_size, url.connection_limit or max_size)
         self._turns = asyncio.Semaphore(size)
         super().__init__(
             url.conninfo,
-            kwargs={
-                "prepare_threshold": url.prepare_threshold,
-                "fallback_application_name": APPLICATION_NAME,
-            },
+            kwargs=self._connect_arguments,
             min_size=1,
             max_size=size,
             timeout=url.pool_timeout,
@@ -91,14 +94,39 @@ class ServicePool(AsyncConnectionPool[AsyncConnection]):
 
         Raises PoolTimeout when Postgres gives no connection, FatalError when the turn does not come.
         """
-        await self._wait_for_turn()
+        self._callers += 1
+        try:
+            await self._wait_for_turn()
+        except BaseException:
+            self._callers -= 1
+            raise
         try:
             async with super().connection(timeout) as connection:
                 if self._url.transaction_pooler:
                     await self._prepare_session(connection)
                 yield connection
         finally:
+            self._callers -= 1
             self._turns.release()
+
+    @property
+    def callers(self) -> int:
+        """How many hold a connection, or wait for one."""
+        return self._callers
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """One more connection, in one transaction that reads the database as it is when it is opened.
+
+        For what takes long: it takes none of the pool's connections. Raises psycopg's errors.
+        """
+        url = self._url
+        async with await AsyncConnection.connect(url.conninfo, **self._connect_arguments) as connection:
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            await connection.set_read_only(True)
+            await self._prepare_session(connection)
+            await connection.execute("select")
+            yield connection
 
     async def _wait_for_turn(self) -> None:
         try:

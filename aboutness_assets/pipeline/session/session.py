@@ -39,6 +39,7 @@ from aboutness_assets.generation.prompt import HARMLESS_REQUEST
 from aboutness_assets.limits.breaker import CircuitBreaker
 from aboutness_assets.limits.patience import Patience
 from aboutness_assets.limits.throttle import Throttle
+from aboutness_assets.pipeline.bottleneck import Bottleneck
 from aboutness_assets.pipeline.brake import DatabaseBrake
 from aboutness_assets.pipeline.filling import Databases, Filling, Money, Provider
 from aboutness_assets.pipeline.meter import Meter, NoMeter
@@ -180,7 +181,18 @@ class Session:
         if not tariff.is_known:
             log.warning("What this run costs is not counted, as a price is unknown: %s.", tariff.source)
         budget = RunBudget(settings.budget, settings.max_usd, spent, is_pretend=tariff.is_pretend)
-        progress = Progress(ranges, budget, log)
+        brake = DatabaseBrake(tuning.service_connections, log)
+        bottleneck = Bottleneck(
+            lambda: chat.load,
+            lambda: embedding.load,
+            budget,
+            lambda: (self.service_pool.callers, self.service_pool.max_size),
+            lambda: brake.is_on,
+            lambda: self.operations.callers,
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+        )
+        progress = Progress(ranges, budget, log, bottleneck)
         breaker_limits = (settings.breaker_unavailable, settings.breaker_bad_share, tuning.judged_answers)
         filling = Filling(
             Databases(self.service_pool, self.table, self.operations, settings.quarantine_after),
@@ -209,7 +221,7 @@ class Session:
                 progress,
                 asyncio.Semaphore(tuning.unfinished_packs),
                 settings.pack_size,
-                DatabaseBrake(tuning.service_connections, log),
+                brake,
                 hold,
                 meter,
             ),
