@@ -22,7 +22,7 @@ def failed_songs_table(report: Report) -> str:
     """The failed songs and why, as a Markdown table."""
     lines = ["| song_id | cause | reason |", "|---|---|---|"]
     lines += [
-        f"| {plain(failure.song_id)} | {failure.cause} | {plain(failure.reason)} |"
+        f"| {_cell(failure.song_id)} | {failure.cause} | {_cell(failure.reason)} |"
         for failure in report.failed[:FAILED_SONGS_SHOWN]
     ]
     if len(report.failed) > FAILED_SONGS_SHOWN:
@@ -37,9 +37,9 @@ def failed_records_table(records: Sequence[FailedSongRecord]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {plain(record.song_id)} | {record.cause} | {record.attempts}"
-        f" | {'yes' if record.quarantined else 'no'} | {plain(record.range_key)}"
-        f" | {record.last_failed_at:%Y-%m-%d %H:%M} | {plain(record.reason)} |"
+        f"| {_cell(record.song_id)} | {record.cause} | {record.attempts}"
+        f" | {'yes' if record.quarantined else 'no'} | {_cell(record.range_key)}"
+        f" | {record.last_failed_at:%Y-%m-%d %H:%M} | {_cell(record.reason)} |"
         for record in records
     ]
     return "\n".join(lines)
@@ -50,8 +50,8 @@ def findings_markdown(findings: Sequence[Finding]) -> str:
     order = ["fail", "warn", "pass", "info"]
     lines = ["| check | found | pass | what to do |", "|---|---|---|---|"]
     lines += [
-        f"| {plain(finding.check)} | {plain(finding.found, 500)} | {finding.outcome}"
-        f" | {plain(finding.what_to_do, 500)} |"
+        f"| {_cell(finding.check)} | {_cell(finding.found, 500)} | {finding.outcome}"
+        f" | {_cell(finding.what_to_do, 500)} |"
         for finding in sorted(findings, key=lambda each: order.index(each.outcome))
     ]
     return "\n".join(lines)
@@ -71,15 +71,15 @@ def sample_table(report: Report) -> str:
     """A few written texts, as a Markdown table."""
     lines = ["| song_id | title | artist | emotions | moments |", "|---|---|---|---|---|"]
     lines += [
-        f"| {plain(song.song_id)} | {plain(song.title)} | {plain(song.artist)}"
-        f" | {plain(about.emotions_text)} ({about.emotions_confidence})"
-        f" | {plain(about.moments_text)} ({about.moments_confidence}) |"
+        f"| {_cell(song.song_id)} | {_cell(song.title)} | {_cell(song.artist)}"
+        f" | {_cell(about.emotions_text)} ({about.emotions_confidence})"
+        f" | {_cell(about.moments_text)} ({about.moments_confidence}) |"
         for song, about in report.sample
     ]
     return "\n".join(lines)
 
 
-def plain(value: object, characters: int = 200) -> str:
+def _cell(value: object, characters: int = 200) -> str:
     """A value as one line of Markdown that shows it as it is, at most so many characters of it."""
     return _MARKUP.sub(r"\\\1", _ADDRESS.sub("\u2060", printable_line(str(value)[:characters])))
 
@@ -92,3 +92,8 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str
         for row in rows
     ]
     return "\n".join(lines)
+
+
+def plain(value: object) -> str:
+    """A value within a line of Markdown, which shows it as it is."""
+    return _cell(value)

@@ -90,8 +90,7 @@ class Bottleneck:
         return next(limit for _, limit in reversed(self._seen) if limit.place == place)
 
     def _limit(self, late_seconds: float) -> Limit | None:
-        chat, embedding = self._chat(), self._embedding()
-        callers, connections = self._service_connections()
+        chat = self._chat()
         if self._budget.waiting_for_room:
             return Limit("cap", f"the cap of ${self._budget.max_usd:g}")
         if chat.waiting is not None:
@@ -101,22 +100,34 @@ class Bottleneck:
         if chat.backing_off and chat.backing_off >= chat.in_flight:
             return _outage(chat)
         # Where requests queue for a slot, those in the slots hold the run up; else what comes after them may.
-        if not chat.queued:
-            if self._is_braked():
-                return Limit("service_postgres", "the service's Postgres, which is slow now")
-            if callers > connections:
-                return Limit("service_postgres", "the service's Postgres")
-            if embedding.waiting is not None:
-                return self._rate_limit(embedding, embedding.waiting, "embedding ")
-            if embedding.backing_off and embedding.backing_off >= embedding.in_flight:
-                return _outage(embedding)
+        if not chat.queued and (limit := self._after_the_texts()) is not None:
+            return limit
         if chat.in_flight and chat.being_recorded > chat.at_provider:
             return Limit("own_postgres", "our own Postgres")
         if chat.at_provider:
             return _latency(chat)
+        return self._what_is_under_way()
+
+    def _after_the_texts(self) -> Limit | None:
+        """What keeps texts from becoming rows, where something does."""
+        embedding = self._embedding()
+        callers, connections = self._service_connections()
+        if self._is_braked():
+            return Limit("service_postgres", "the service's Postgres, which is slow now")
+        if callers > connections:
+            return Limit("service_postgres", "the service's Postgres")
+        if embedding.waiting is not None:
+            return self._rate_limit(embedding, embedding.waiting, "embedding ")
+        if embedding.backing_off and embedding.backing_off >= embedding.in_flight:
+            return _outage(embedding)
+        return None
+
+    def _what_is_under_way(self) -> Limit | None:
+        """What is waited for while no text is asked for."""
+        embedding = self._embedding()
         if embedding.at_provider:
             return Limit("embedding", f"the provider's vectors, {embedding.at_provider} requests under way")
-        if callers:
+        if self._service_connections()[0]:
             return Limit("service_postgres", "the service's Postgres")
         return Limit("own_postgres", "our own Postgres") if self._own_transactions() else None
 

@@ -103,7 +103,16 @@ def test_a_backfill_launched_as_the_ui_does_fills_every_range_and_runs_the_check
         return len(runs) == 1 and all(run.is_finished for run in runs)
 
     poll(ended, BACKFILL_SECONDS, "the backfill's run over all ranges to end")
-    assert [run.status.value for run in dev.runs({"dagster/backfill": backfill})] == ["SUCCESS"]
+    [run] = dev.runs({"dagster/backfill": backfill})
+    assert run.status.value == "SUCCESS"
+    assert (run.tags["progress"], run.tags["left"]) == ("done: 100 %, 60 rows written", "0 songs")
+    progress = dev.project.progress()
+    assert all(len(each["progress"]) < 1_000 for each in progress)
+    assert f"](/runs/b/{backfill})" in progress[-1]["links"]
+    assert (progress[-1]["songs_left"], progress[-1]["songs_written"]) == (0, 60)
+    usd = progress[-1]["usd_spent"]
+    assert usd > 0
+    assert run.tags["spent"] == f"${usd:.4f} (pretend price)"
     materialized = dev.project.materializations()
     assert {key: materialized[key]["songs_written"] for key in BACKFILLED} == dict.fromkeys(BACKFILLED, 20)
     assert [rows_between(dev.project, key) for key in BACKFILLED] == [20, 20, 20]
@@ -147,7 +156,14 @@ def test_a_canceled_run_ends_as_canceled_and_keeps_what_was_paid_for(
     poll(lambda: len(chat_requests(stand_in)) == 5, 60, "five requests to be in flight")
     dev.cancel(run_id)
     dev.wait_for(run_id, "CANCELED", seconds=30)
-    assert rows_between(dev.project, CANCELED) < 50
+    rows = rows_between(dev.project, CANCELED)
+    assert rows < 50
+    [run] = [run for run in dev.runs({}) if run.run_id == run_id]
+    assert run.tags["progress"] == f"canceled: {2 * rows} %, {rows} rows written"
+    assert run.tags["left"] == f"{50 - rows} songs"
+    last = dev.project.progress()[-1]
+    assert (last["songs_left"], last["songs_written"]) == (50 - rows, rows)
+    assert last["runs"].endswith("was canceled")
 
     stand_in.control({})
     # The run skipped its checks; without a click they say again what the table is.

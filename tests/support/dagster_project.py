@@ -141,6 +141,17 @@ class DagsterProject:
             cursor = admin.execute(query.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
+    def progress(self) -> list[dict[str, Any]]:
+        """The metadata of every observation of backfill_progress, the first one first."""
+        with self.instance() as instance:
+            records = instance.fetch_observations(dg.AssetKey("backfill_progress"), limit=1000).records
+        observations = [record.event_log_entry.asset_observation for record in reversed(records)]
+        return [
+            {name: value.value for name, value in observation.metadata.items()}
+            for observation in observations
+            if observation is not None
+        ]
+
     @contextmanager
     def event_log_locked(self) -> Iterator[None]:
         """While this lasts, every write to Dagster's event log waits."""
