@@ -82,12 +82,13 @@ class Settings(BaseSettings):
     pack_size: int = Field(
         10, alias="ABOUTNESS_PACK_SIZE", ge=1, le=100, description="Songs in one chat request."
     )
-    range_size: int = Field(
-        1000,
+    range_size: int | None = Field(
+        None,
         alias="ABOUTNESS_RANGE_SIZE",
         ge=1,
         le=10_000_000,
-        description="Songs per partition when partitions are first created.",
+        description="Songs per partition when partitions are first created; empty: 1,000, more where the "
+        "catalogue has over ten million songs.",
     )
     songs_query: str = Field(
         "select song_id, title, artist from songs",

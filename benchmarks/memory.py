@@ -1,4 +1,4 @@
-"""Memory: the peak of one process that fills all ranges of catalogues of 10 to 300 thousand songs.
+"""Memory: the peak of one process that fills all ranges of catalogues of 10 thousand to a million songs.
 
 The endpoint answers at once and limits nothing, which is when most answers, texts and vectors are in hand.
 """
@@ -17,26 +17,28 @@ from benchmarks.environment import Environment, environment
 from benchmarks.result import Plot, Result, Table
 from benchmarks.workers import workers
 
-SIZES = (10_000, 100_000, 300_000)
-"""Songs of the catalogues; a million, of which issue 4 speaks, takes ten minutes more."""
+SIZES = (10_000, 100_000, 1_000_000)
+"""Songs of the catalogues."""
 
 FLAT = 0.10
-"""How much more, or less, the largest catalogue may take than the one before (issue 4)."""
+"""How much more, or less, the largest catalogue may take than the one before."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
-# Vectors of 1,536 numbers are received and inserted as ever, but Postgres keeps none: those of a million
-# songs would take 16 GB of disk.
-_KEEP_NO_VECTORS = """
+# Vectors of 1,536 numbers are received and inserted as ever, but Postgres keeps zeros, compressed: those of
+# a million songs would take 16 GB of disk.
+_KEEP_ZEROS = """
 set event_triggers = off;
-create function keep_no_vectors() returns trigger language plpgsql as $$
+alter table song_aboutness alter emotions_vector set storage extended;
+alter table song_aboutness alter moments_vector set storage extended;
+create function keep_zeros() returns trigger language plpgsql as $$
 begin
-    new.emotions_vector := null;
-    new.moments_vector := null;
+    new.emotions_vector := array_fill(0, array[vector_dims(new.emotions_vector)])::vector;
+    new.moments_vector := new.emotions_vector;
     return new;
 end $$;
-create trigger keep_no_vectors before insert on song_aboutness
-    for each row execute function keep_no_vectors();
+create trigger keep_zeros before insert on song_aboutness
+    for each row execute function keep_zeros();
 """
 
 
@@ -57,7 +59,7 @@ def run() -> Result:
     """Fill the catalogues one after the other, each with a process of its own."""
     with environment() as made:
         with psycopg.connect(made.admin_url) as admin:
-            admin.execute(_KEEP_NO_VECTORS)
+            admin.execute(_KEEP_ZEROS)
         return _result({songs: fill(made, songs) for songs in SIZES})
 
 
@@ -104,7 +106,8 @@ def _result(filled: dict[int, Filled]) -> Result:
         summary=(
             "Peak resident memory of one process that fills all ranges, without Dagster: every song of the "
             "catalogue is generated, embedded (1,536 numbers a vector) and inserted. The endpoint answers at "
-            "once and limits nothing. Postgres drops the vectors that it is given, to save disk. Target: "
+            "once and limits nothing. Postgres keeps zeros instead of the vectors that it is given, to save "
+            "disk. Target: "
             f"a million songs within {FLAT:.0%} of 100,000. "
             f"From {before:,} to {largest:,} it is **{growth:+.1%}**."
         ),

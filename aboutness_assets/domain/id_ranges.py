@@ -21,6 +21,9 @@ from aboutness_assets.domain.songs import IdType, SongId
 Interval: TypeAlias = tuple[int, int]
 """Integer ids from the first to the second, both inclusive."""
 
+USUAL_RANGE_SIZE, USUAL_MOST_RANGES = 1000, 10_000
+"""Songs per range, unless that makes more ranges than Dagster's UI shows well (docs/scale.md)."""
+
 SMALLEST_ID, LARGEST_ID = -(2**63), 2**63 - 1  # of bigint
 
 _INTEGER_KEY = re.compile(r"(-?[0-9]{9,19})-(-?[0-9]{9,19})")
@@ -143,6 +146,17 @@ def width_in_force(covered: Sequence[Interval], range_size: int) -> int:
         return range_size
     counts = Counter(upper - lower + 1 for lower, upper in covered)
     return max(counts, key=lambda width: (counts[width], width))
+
+
+def range_size_for(songs: int) -> int:
+    """How many songs a range of a catalogue should have, where the operator does not say.
+
+    The smallest of 1,000, 2,000, 5,000, 10,000 … that makes at most USUAL_MOST_RANGES ranges.
+    """
+    tens = USUAL_RANGE_SIZE
+    while songs > 10 * tens * USUAL_MOST_RANGES:
+        tens *= 10
+    return next(tens * step for step in (1, 2, 5, 10) if songs <= tens * step * USUAL_MOST_RANGES)
 
 
 def integer_ranges(uncovered: Sequence[Interval], song_ids: Iterable[int], width: int) -> list[SongIdRange]:

@@ -98,7 +98,7 @@ class Catalogue:
             for (song_id,) in self.execute("select song_id from songs order by song_id")
         ]
 
-    async def new_keys(self, existing: Sequence[str] = (), range_size: int = 10) -> list[str]:
+    async def new_keys(self, existing: Sequence[str] = (), range_size: int | None = 10) -> list[str]:
         async with self.pool.connection() as connection:
             return await new_ranges(connection, SONGS, existing, range_size)
 
@@ -222,6 +222,15 @@ async def test_dense_ids_with_one_far_away_keep_plain_cells(open_catalogue: Open
     catalogue.add_songs([*range(1, 2001), 1_000_000])
     expected = ["000000001-000001000", "000001001-000002000", "000999001-001000000"]
     assert await catalogue.new_keys(range_size=1000) == expected
+
+
+async def test_without_a_size_it_follows_the_number_of_songs(open_catalogue: OpenCatalogue) -> None:
+    catalogue = await open_catalogue("integer")
+    catalogue.add_songs([1, 1001])
+    keys = await catalogue.new_keys(range_size=None)
+    assert keys == ["000000001-000001000", "000001001-000002000"]
+    catalogue.add_songs([2001])
+    assert await catalogue.new_keys(keys, range_size=None) == ["000002001-000003000"]
 
 
 async def test_sparse_ids_get_cells_wider_by_the_smallest_power_of_ten(open_catalogue: OpenCatalogue) -> None:

@@ -12,10 +12,12 @@ from aboutness_assets.domain.errors import InvalidPartitionKey
 from aboutness_assets.domain.id_ranges import (
     LARGEST_ID,
     SMALLEST_ID,
+    USUAL_MOST_RANGES,
     SongIdRange,
     check_string_ranges,
     covered_intervals,
     integer_ranges,
+    range_size_for,
     string_ranges,
     uncovered_intervals,
     width_in_force,
@@ -191,6 +193,22 @@ def test_cells_are_arithmetic_and_only_occupied_ones_are_laid() -> None:
 def test_the_width_in_force_is_that_of_the_ranges_laid_first() -> None:
     keys = keys_after_creating([], [1, 1500], 1000)
     assert keys_after_creating(keys, [2500], 10) == ["000002001-000003000"]
+
+
+@pytest.mark.parametrize(
+    ("songs", "size"),
+    [
+        (0, 1000),
+        (114_000, 1000),
+        (10_000_000, 1000),
+        (10_000_001, 2000),
+        (20_000_001, 5000),
+        (100_000_000, 10_000),
+    ],
+)
+def test_a_large_catalogue_gets_larger_ranges(songs: int, size: int) -> None:
+    assert range_size_for(songs) == size
+    assert songs / size <= USUAL_MOST_RANGES
 
 
 def test_a_cell_is_clipped_at_a_hand_made_range() -> None:

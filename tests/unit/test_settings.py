@@ -29,7 +29,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "reasoning_effort": "none",
         "embedding_model": "text-embedding-3-small",
         "pack_size": 10,
-        "range_size": 1000,
+        "range_size": None,
         "songs_query": "select song_id, title, artist from songs",
         "rollout_at": datetime(2026, 2, 20, tzinfo=UTC),
         "rate_limit_waits": (15.0, 30.0),

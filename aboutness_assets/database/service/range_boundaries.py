@@ -10,10 +10,12 @@ from psycopg import AsyncConnection, sql
 from aboutness_assets.database.service.songs_query import id_type_of, read_songs, songs_subquery
 from aboutness_assets.domain.id_ranges import (
     LARGEST_ID,
+    USUAL_RANGE_SIZE,
     SongIdRange,
     check_string_ranges,
     covered_intervals,
     integer_ranges,
+    range_size_for,
     string_ranges,
     uncovered_intervals,
     width_in_force,
@@ -71,16 +73,19 @@ order by number
 
 
 async def new_ranges(
-    connection: AsyncConnection, songs_query: str, existing_keys: Iterable[str], range_size: int
+    connection: AsyncConnection, songs_query: str, existing_keys: Iterable[str], range_size: int | None
 ) -> list[str]:
     """The partition keys to add to ``existing_keys`` so that every song lies in a range, in the order of ids.
 
-    ``range_size``, in songs, counts only when no key exists: then the whole catalogue is read, once. Later
+    ``range_size``, in songs, counts only when no key exists: then the whole catalogue is read, once. None: as
+    range_size_for has it, for which the songs are counted first. Later
     only the integer ids that no range covers are read, by index; text and uuid ids are all covered.
     Raises FatalError as id_type_of, InvalidPartitionKey where existing keys overlap or leave ids out.
     """
     existing = list(existing_keys)
     id_type = await id_type_of(connection, songs_query)
+    if range_size is None:
+        range_size = USUAL_RANGE_SIZE if existing else range_size_for(await _songs(connection, songs_query))
     if id_type == "integer":
         ranges = await _new_integer_ranges(connection, songs_query, existing, range_size)
     elif existing:
@@ -89,6 +94,14 @@ async def new_ranges(
     else:
         ranges = await _first_string_ranges(connection, songs_query, id_type, range_size)
     return [found.key for found in ranges]
+
+
+async def _songs(connection: AsyncConnection, songs_query: str) -> int:
+    statement = sql.SQL("select count(*) from {songs} as s")
+    cursor = await read_songs(connection, statement.format(songs=songs_subquery(songs_query)), {})
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def _new_integer_ranges(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from aboutness_assets.domain.findings import Finding
+from aboutness_assets.domain.id_ranges import USUAL_RANGE_SIZE
 from aboutness_assets.limits.store import rate_limit_name
 from aboutness_assets.money import prices
 from aboutness_assets.money.estimate import RateLimits
@@ -63,7 +64,7 @@ async def read_terms(settings: Settings) -> Terms:
             tariff_of(settings, transport.base_url),
             settings.budget,
             settings.max_usd,
-            settings.range_size,
+            settings.range_size or USUAL_RANGE_SIZE,
             RateLimits(settings.requests_per_minute, settings.tokens_per_minute),
             limit_name_of(chat_service(settings.chat_model), transport),
         )

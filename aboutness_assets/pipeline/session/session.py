@@ -271,7 +271,7 @@ class Catalogue:
     pool: ServicePool
     songs_pool: ServicePool
     songs_query: str
-    range_size: int
+    range_size: int | None
     _operations_conninfo: str = field(repr=False)
 
     def exclusively(self, log: logging.Logger) -> AbstractAsyncContextManager[Hold]:
