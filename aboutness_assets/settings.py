@@ -20,8 +20,8 @@ NOT_SET = (
 FLEX_TIMEOUT_SECONDS = 900.0
 """OpenAI's guide to flex processing advises 15 minutes."""
 
-_WEB_ADDRESS = re.compile(r"https?://[!-.0-~][!-~]*", re.ASCII)
-"""http or https with a host, without spaces or control characters."""
+_WEB_ADDRESS = re.compile(r"https?://[^\s/?#@]+(?:[/?#][!-~]*)?", re.ASCII)
+"""http or https with a host, without a password, spaces or control characters."""
 
 
 class Settings(BaseSettings):
@@ -208,7 +208,6 @@ class Settings(BaseSettings):
     ui_url: str = Field(
         "http://127.0.0.1:3000",
         alias="ABOUTNESS_UI_URL",
-        repr=False,  # a password may be part of it
         description="Where people open Dagster's UI; messages link to it.",
     )
 
@@ -246,7 +245,7 @@ class Settings(BaseSettings):
         if value is not None:
             url = value if isinstance(value, str) else value.get_secret_value()
             if not _WEB_ADDRESS.fullmatch(url):
-                raise ValueError("must be an http or https URL")
+                raise ValueError("must be an http or https URL without a password")
         return value
 
     @property

@@ -16,6 +16,7 @@ from aboutness_assets.orchestration.failure_message import (
     chat_text,
     failure_message,
 )
+from aboutness_assets.orchestration.sensors.failures_to_webhook import without_secrets
 from aboutness_assets.orchestration.webhook import post_json
 from tests.support.webhook_server import webhook_server
 
@@ -72,6 +73,13 @@ def test_no_words_from_outside_call_anybody_or_make_a_link(words: str) -> None:
 def test_slack_would_show_a_hostile_title_as_it_is() -> None:
     shown = chat_text("<!channel> <http://a.example|click> & @here")
     assert shown.replace("\u2060", "") == "&lt;!channel&gt; &lt;http://a.example|click&gt; &amp; @here"
+
+
+def test_no_secret_of_the_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:open%20sesame@host/service")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    words = "postgresql://user:open%20sesame@host/service, open sesame, open%20sesame, sk-0123456789!"
+    assert without_secrets(words) == "[secret], [secret], [secret], [secret]!"
 
 
 @pytest.mark.parametrize(

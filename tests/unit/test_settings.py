@@ -48,6 +48,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "breaker_bad_share": 0.5,
         "webhook_url": None,
         "ui_url": "http://127.0.0.1:3000",
+        "otlp_endpoint": "",
     }
 
 
@@ -82,6 +83,7 @@ def test_the_environment_sets_every_setting(monkeypatch: pytest.MonkeyPatch) -> 
         "ABOUTNESS_BREAKER_BAD_SHARE": "0.25",
         "ABOUTNESS_WEBHOOK_URL": "https://hooks.example/services/T0/B0",
         "ABOUTNESS_UI_URL": "https://dagster.example",
+        "ABOUTNESS_OTLP_ENDPOINT": "http://collector.example:4318",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -231,7 +233,8 @@ def test_settings_say_what_they_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/hook", "https://", "/hook", "https://host/a hook", "https://h\n"]
+    "url",
+    ["ftp://host/hook", "https://", "/hook", "https://host/a hook", "https://h\n", "https://ann:pass@host/"],
 )
 @pytest.mark.parametrize("variable", ["ABOUTNESS_WEBHOOK_URL", "ABOUTNESS_UI_URL"])
 def test_an_address_that_is_no_web_address_is_refused_and_not_shown(
@@ -240,4 +243,4 @@ def test_an_address_that_is_no_web_address_is_refused_and_not_shown(
     monkeypatch.setenv(variable, url)
     with pytest.raises(SettingsError) as refused:
         load_settings()
-    assert str(refused.value) == f"{variable}: Value error, must be an http or https URL."
+    assert str(refused.value) == f"{variable}: Value error, must be an http or https URL without a password."

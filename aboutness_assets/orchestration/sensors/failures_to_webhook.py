@@ -94,7 +94,7 @@ def _failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> FailedRun:
     return FailedRun(
         run.run_id,
         "a run of assets" if run.job_name.startswith("__") else run.job_name,
-        _without_secrets(_sentence(instance, run.run_id)),
+        without_secrets(_sentence(instance, run.run_id)),
         first if first == last else f"{first} to {last}",
         tags.get("dagster/will_retry") == "true",
     )
@@ -120,7 +120,8 @@ def _sentence(instance: dg.DagsterInstance, run_id: str) -> str:
     return "Dagster gives no reason."
 
 
-def _without_secrets(words: str) -> str:
+def without_secrets(words: str) -> str:
+    """Words in which no value of a secret variable of the environment can be read, nor a password in it."""
     for secret in sorted(secrets_of_the_environment(), key=len, reverse=True):
         words = words.replace(secret, "[secret]")
     return words
