@@ -111,11 +111,11 @@ def test_a_person_launches_a_backfill_of_all_partitions_and_reads_its_results(
     counted = {"songs": 15, "song_aboutness": 15}
     poll(lambda: dev.project.observed_rows() == counted, 60, "the rows to be counted after the checks")
     page.goto(f"{dev.url}/assets/song_aboutness")
-    expect(page.get_by_text("15", exact=True)).to_be_visible()
-    expect(page.get_by_text("vector(8)", exact=True).first).to_be_visible()
+    expect(page.get_by_text("15", exact=True).first).to_be_visible(timeout=UI_MILLISECONDS)
+    expect(page.get_by_text("vector(8)", exact=True).first).to_be_visible(timeout=UI_MILLISECONDS)
     page.screenshot(path=tmp_path / "5 card.png")
     page.get_by_role("link", name="preflight", exact=True).click()
-    expect(page).to_have_url(re.compile("/jobs/aboutness_preflight$"))
+    expect(page).to_have_url(re.compile("/jobs/aboutness_preflight$"), timeout=UI_MILLISECONDS)
 
 
 def test_a_person_executes_all_checks_and_then_one_alone(dev: DagsterDev, page: Page, tmp_path: Path) -> None:
