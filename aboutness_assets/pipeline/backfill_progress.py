@@ -22,6 +22,7 @@ from aboutness_assets.database.operations.run_progress import (
 )
 from aboutness_assets.database.service.song_counts import SongCounts, counted_now
 from aboutness_assets.domain.printable import printable_line
+from aboutness_assets.pipeline.last_line import last_line
 from aboutness_assets.pipeline.progress import Progress, RunFigures
 from aboutness_assets.pipeline.session import Session
 
@@ -139,6 +140,7 @@ class _Teller:
         )
         self._counting: asyncio.Task[None] | None = None
         self._has_complained = False
+        self._in_ledger: RunFigures | None = None
 
     @asynccontextmanager
     async def counting(self) -> AsyncIterator[None]:
@@ -170,13 +172,16 @@ class _Teller:
                 if self._counting is not None:
                     await asyncio.wait({self._counting}, timeout=RECOUNTED_SECONDS)
                 await self._tell(outcome)
+        # Without the ledger it is not known what was billed while the run was cancelled.
+        run = self._in_ledger or replace(self._progress.figures(), usd=None, uncertain_usd=0.0)
+        self._log.log(logging.INFO if outcome == "done" else logging.WARNING, "%s", last_line(run, outcome))
 
     async def _tell(self, outcome: Outcome | None) -> None:
         self._progress.look()
         run, record = self._progress.figures(), self._record
         if outcome is not None:  # what was closed while the run was cancelled is in the ledger alone
             usd, uncertain_usd = await record.ledger_sums()
-            run = replace(run, usd=usd, uncertain_usd=uncertain_usd)
+            run = self._in_ledger = replace(run, usd=usd, uncertain_usd=uncertain_usd)
         await record.update(
             RunRow(
                 run.ranges_done,

@@ -156,6 +156,10 @@ def test_a_canceled_run_ends_as_canceled_and_keeps_what_was_paid_for(
     poll(lambda: len(chat_requests(stand_in)) == 5, 60, "five requests to be in flight")
     dev.cancel(run_id)
     dev.wait_for(run_id, "CANCELED", seconds=30)
+    with dev.project.instance() as instance:
+        said = [entry.user_message for entry in instance.all_logs(run_id)]
+    [last] = [line for line in said if line.startswith("The run was canceled: ")]
+    assert "songs of its own left; $" in last
     rows = rows_between(dev.project, CANCELED)
     assert rows < 50
     [run] = [run for run in dev.runs({}) if run.run_id == run_id]

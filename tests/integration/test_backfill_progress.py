@@ -14,6 +14,7 @@ from aboutness_assets.database.operations.run_progress import BackfillState, Out
 from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.pipeline.backfill_progress import LEAST_SECONDS, SHARE, Budget, songs_left
 from aboutness_assets.pipeline.progress import RunFigures
+from aboutness_assets.pipeline.report import dollars
 from aboutness_assets.pipeline.runs import fill_first_songs, fill_ranges
 from tests.support.backfills import LOG, Backfills, sample_songs, wait_until
 from tests.support.service_database import ServiceDatabase
@@ -118,7 +119,9 @@ async def test_a_smoke_run_tells_of_the_songs_it_chose(backfills: Backfills) -> 
     assert (told.runs[-1][0].songs, told.runs[-1][1]) == (12, "done")
 
 
-async def test_a_canceled_and_a_failed_run_tell_what_is_left(backfills: Backfills, stand_in: StandIn) -> None:
+async def test_a_canceled_and_a_failed_run_tell_what_is_left(
+    backfills: Backfills, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
     stand_in.control({"chat": {"script": [None, *["hang"] * 9]}})
     told = Told("stopped")
     filling = asyncio.create_task(fill(backfills, told, [A, B], max_in_flight=2, pack_size=5))
@@ -132,6 +135,10 @@ async def test_a_canceled_and_a_failed_run_tell_what_is_left(backfills: Backfill
     assert (state.running, songs_left(state)) == ([], 15)
     [(usd,)] = backfills.journal("select sum(usd)::float8 from aboutness_ops.spending")
     assert run.usd == pytest.approx(usd)
+    assert caplog.messages[-1].startswith(
+        "The run was canceled: 5 rows written, 0 of 2 ranges done, 15 songs of its own left; "
+        f"{dollars(usd)} spent, up to $"
+    )
 
     stand_in.reset()
     stand_in.control({"chat": {"probabilities": {"http_401": 1}}})
@@ -139,6 +146,7 @@ async def test_a_canceled_and_a_failed_run_tell_what_is_left(backfills: Backfill
         await fill(backfills, told, [A, B])
     assert told.runs[-1][1] == "failed"
     assert (told.backfills[-1].runs, songs_left(told.backfills[-1])) == (2, 15)
+    assert caplog.messages[-1].startswith("The run failed: 0 rows written, 0 of 2 ranges done, 15 songs of ")
 
 
 async def test_nothing_that_cannot_be_told_stops_a_run(
