@@ -158,8 +158,8 @@ def test_a_canceled_run_ends_as_canceled_and_keeps_what_was_paid_for(
     dev.wait_for(run_id, "CANCELED", seconds=30)
     with dev.project.instance() as instance:
         said = [entry.user_message for entry in instance.all_logs(run_id)]
-    [last] = [line for line in said if line.startswith("The run was canceled: ")]
-    assert "songs of its own left; $" in last
+    [line] = [line for line in said if line.startswith("The run was canceled: ")]
+    assert "songs of its own left; $" in line
     rows = rows_between(dev.project, CANCELED)
     assert rows < 50
     [run] = [run for run in dev.runs({}) if run.run_id == run_id]
