@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -37,7 +37,7 @@ OBSERVATIONS_OF_RUN_ENDS = 200
 """So many observations may a backfill have before its runs that end well need no observation of their own."""
 
 SECONDS_FOR_THE_LAST = 10.0
-"""How long the end of a run waits for its last figures to be kept."""
+"""How long a run waits at its end for its last figures to be kept, and at its beginning for a connection."""
 
 RECOUNTED_SECONDS = 2.0
 """What took no longer to count is counted again when the last run ends."""
@@ -145,18 +145,18 @@ class _Teller:
     @asynccontextmanager
     async def counting(self) -> AsyncIterator[None]:
         """Enter the run, and count while the body runs: the state at entry, when it has written nothing."""
-        async with AsyncExitStack() as stack:
-            with self._complaining("The progress of this run cannot be kept"):
-                await self._record.begin(self._scope.range_keys)
-                written_before = await self._record.take_count()
-                counts = await stack.enter_async_context(self._counted_now())
-                self._counting = asyncio.create_task(self._count(counts, written_before))
-            try:
-                yield
-            finally:
-                if self._counting is not None:
-                    self._counting.cancel()
-                    await asyncio.gather(self._counting, return_exceptions=True)
+        with self._complaining("The progress of this run cannot be kept"):
+            await self._record.begin(self._scope.range_keys)
+            written_before = await self._record.take_count()
+            is_seen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._counting = asyncio.create_task(self._count(written_before, is_seen))
+            await asyncio.wait({is_seen}, timeout=SECONDS_FOR_THE_LAST)
+        try:
+            yield
+        finally:
+            if self._counting is not None:
+                self._counting.cancel()
+                await asyncio.gather(self._counting, return_exceptions=True)
 
     async def keep_telling(self, seconds: float) -> None:
         """Tell again and again."""
@@ -216,12 +216,19 @@ class _Teller:
             await self._count_backfill(counts, written_before)
         return await self._record.state()
 
-    async def _count(self, counts: SongCounts, written_before: tuple[int, int] | None) -> None:
-        with self._complaining("The songs of this run cannot be counted for its progress"):
-            if self._scope.chosen_songs is None:
-                self._progress.count(await counts.of_each(self._scope.range_keys))
-            if written_before is not None:
-                await self._count_backfill(counts, written_before)
+    async def _count(self, written_before: tuple[int, int] | None, is_seen: asyncio.Future[None]) -> None:
+        """Count what there is now; is_seen: is done as soon as what is written later does no harm."""
+        try:
+            with self._complaining("The songs of this run cannot be counted for its progress"):
+                async with self._counted_now() as counts:
+                    is_seen.set_result(None)
+                    if self._scope.chosen_songs is None:
+                        self._progress.count(await counts.of_each(self._scope.range_keys))
+                    if written_before is not None:
+                        await self._count_backfill(counts, written_before)
+        finally:
+            if not is_seen.done():
+                is_seen.set_result(None)
 
     async def _count_backfill(self, counts: SongCounts, written_before: tuple[int, int]) -> None:
         """Count the songs of the backfill and of the catalogue, and keep the counts."""

@@ -149,6 +149,24 @@ async def test_a_canceled_and_a_failed_run_tell_what_is_left(
     assert caplog.messages[-1].startswith("The run failed: 0 rows written, 0 of 2 ranges done, 15 songs of ")
 
 
+async def test_no_transaction_at_the_service_outlasts_the_count(
+    backfills: Backfills, stand_in: StandIn
+) -> None:
+    stand_in.control({"chat": {"script": ["hang"]}})
+    filling = asyncio.create_task(fill(backfills, Told("idle"), [A]))
+    await asyncio.to_thread(wait_until, lambda: len(backfills.packs()) == 1)
+    await asyncio.to_thread(
+        wait_until, lambda: backfills.journal("select from aboutness_ops.backfill where songs = 10") == [()]
+    )
+    held = (
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and left(state, 7) = 'idle in'"
+    )
+    await asyncio.to_thread(wait_until, lambda: backfills.look(held) == [(0,)])
+    filling.cancel()
+    await asyncio.gather(filling, return_exceptions=True)
+
+
 async def test_nothing_that_cannot_be_told_stops_a_run(
     backfills: Backfills, caplog: pytest.LogCaptureFixture
 ) -> None:
