@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -90,9 +91,16 @@ def test_checks_that_a_failed_and_a_canceled_run_left_out_are_evaluated_once(
     instance.report_run_canceled(created_run(instance, "song_aboutness_backfill"))
     assert shown(instance) == dict.fromkeys([key.name for key in KEYS], "PLANNED")
 
+    with monkeypatch.context() as away, pytest.raises(dg.Failure, match="cannot be used"):
+        away.setenv("DATABASE_URL", re.sub(r":\d+/", ":1/", project.service.url))
+        tick(instance)
+    assert {name: status for name, status in shown(instance).items() if status != "PLANNED"} == {
+        "preflight": "FAILED"  # the one that can be evaluated, and says why the others cannot
+    }
+
     said, cursor = tick_with_cursor(instance, "what the runs were before")
 
-    assert said == "Evaluated 9 checks that 2 runs left out: these do not pass: ready_to_enable."
+    assert said == "2 runs left checks out. Evaluated 9: these do not pass: ready_to_enable."
     not_ready = {"ready_to_enable": "FAILED"}
     assert shown(instance) == {key.name: "SUCCEEDED" for key in KEYS} | not_ready
     assert tick(instance) == NOTHING_LEFT_OUT

@@ -65,15 +65,22 @@ def _make_true(instance: dg.DagsterInstance, settings: SettingsResource, log: lo
         return " ".join(said) or "No run left a check out: each shows its newest verdict."
 
     in_force = settings.load()
+    did_not_pass = {state.key for state in states if state.newest and not state.newest.passed}
+    # The preflight comes first, as it says why the others cannot be evaluated, where they cannot. Then it is
+    # looked at again with them.
     evaluated = _evaluate(
+        instance,
+        (left_out.keys() | did_not_pass) & PREFLIGHT_KEYS,
+        lambda: [preflight_result(in_force, log)],
+    ) + _evaluate(
         instance,
         left_out.keys() & ACCEPTANCE_KEYS,
         lambda: acceptance_results(in_force, instance, log, since_last_look=True),
-    ) + _evaluate(instance, left_out.keys() & PREFLIGHT_KEYS, lambda: [preflight_result(in_force, log)])
+    )
     failed = [result.check_name for result in evaluated if not result.passed]
     runs = sorted(frozenset[str]().union(*left_out.values()))
     said.append(
-        f"Evaluated {len(evaluated)} checks that {_runs(runs)} left out: "
+        f"{_runs(runs)} left checks out. Evaluated {len(evaluated)}: "
         + (f"these do not pass: {', '.join(failed)}." if failed else "all pass.")
     )
     return " ".join(said)
@@ -121,4 +128,4 @@ def _named(states: Sequence[CheckState]) -> str:
 
 
 def _runs(run_ids: Sequence[str]) -> str:
-    return f"the run {run_ids[0][:8]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
+    return f"The run {run_ids[0][:8]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
