@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "deploy/kubernetes/requirements.lock")
 SECONDS = 15  # for one look-up, before the advisory service counts as out of reach
 
 _PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(?:\[[\w, .-]+\])?==[\w.!+-]+(?:\s*;[^#]+)?")

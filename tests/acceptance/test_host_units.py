@@ -62,6 +62,19 @@ def test_one_line_says_what_is_wrong(
     assert "hidden-word" not in problem
 
 
+def is_serving(project: DagsterProject, port: int) -> bool:
+    """What ExecStartPost of the code server waits for."""
+    command = [
+        str(Path(sys.executable).with_name("dagster")),
+        "api",
+        "grpc-health-check",
+        "--port",
+        str(port),
+    ]
+    done = subprocess.run(command, env=dict(project.environment), capture_output=True, check=False)
+    return done.returncode == 0
+
+
 class Unit:
     """A unit as systemd would run it: its command, in a process group that stands for its control group."""
 
@@ -155,10 +168,14 @@ def test_the_code_server_is_changed_in_mid_backfill_and_nothing_is_lost_or_paid_
             check=False,
         )
         assert launched.returncode == 0, launched.stderr
-        poll(lambda: songs_asked_in_packs(stand_in), 60, "the run to ask")
+        poll(lambda: songs_asked_in_packs(stand_in), 150, "the run to ask")
+        # As systemd does it: the daemon is bound to the code server, and ordered after it.
+        daemon.stop()
         code_server.stop()
         assert len(songs_asked_in_packs(stand_in)) < SONGS
         code_server.start()
+        poll(lambda: is_serving(project, port), 90, "the code server to answer")
+        daemon.start()
 
         poll(lambda: len(project.sql("select 1 from song_aboutness")) == SONGS, 240, "the backfill to finish")
     assert set(songs_asked_in_packs(stand_in).values()) == {1}
