@@ -54,7 +54,7 @@ def old_and_new_rows(report: ReadinessReport) -> list[tuple[str, int | str, str]
 
 def usd(dollars: float) -> str:
     """Dollars, with more digits where they are few."""
-    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
+    return f"${dollars:,.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.4f}"
 
 
 def spending_rows(spent: Spent) -> list[tuple[str, str, int, str, str]]:

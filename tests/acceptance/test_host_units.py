@@ -181,7 +181,7 @@ def test_the_code_server_is_changed_in_mid_backfill_and_nothing_is_lost_or_paid_
     assert set(songs_asked_in_packs(stand_in).values()) == {1}
     with project.instance() as instance:
         statuses = Counter(
-            run.status.value for run in instance.get_runs() if run.job_name != "sync_song_id_ranges"
+            run.status.value for run in instance.get_runs() if run.job_name == "song_aboutness_backfill"
         )
     assert statuses == {"FAILURE": 1, "SUCCESS": 1}
 

@@ -38,16 +38,16 @@ class Runs:
 
 def run_to_report(runs: Runs) -> tuple[str | None, str]:
     """The run after which to launch the report now, or None; and the sentence of the tick."""
-    if runs.last_ended is None:
-        return None, "No run that fills has ended."
-    run_id, how = runs.last_ended
-    if run_id == runs.reported:
-        return None, f"The report was launched after the run {run_id[:8]}, and none has ended since."
     if runs.backfills or runs.waiting:
         return None, (
             f"The report waits for the last run: {runs.waiting} runs that fill are queued or under way, and "
             f"{runs.backfills} backfills."
         )
+    if runs.last_ended is None:
+        return None, "No run that fills has ended."
+    run_id, how = runs.last_ended
+    if run_id == runs.reported:
+        return None, f"The report was launched after the run {run_id[:8]}, and none has ended since."
     return run_id, f"The report is launched, as the run {run_id[:8]} ended ({how.lower()}) and none is left."
 
 
