@@ -49,7 +49,7 @@ def test_the_daemon_runs_only_while_a_code_server_answers() -> None:
     """Else Dagster gives up the retry of a run that fails while the code server is away."""
     code_server = (HOST / "aboutness-code-server.service").read_text()
     daemon = (HOST / "aboutness-daemon.service").read_text()
-    assert "\nUpholds=aboutness-daemon.service\n" in code_server
+    assert "\nWants=network-online.target aboutness-daemon.service\n" in code_server
     assert "grpc-health-check --port 4266" in code_server
     assert "\nBindsTo=aboutness-code-server.service\n" in daemon
     assert "\nAfter=network-online.target aboutness-code-server.service\n" in daemon
