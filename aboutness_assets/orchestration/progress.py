@@ -10,6 +10,7 @@ import dagster as dg
 
 from aboutness_assets.database.operations.run_progress import BackfillState, Outcome
 from aboutness_assets.domain.printable import printable_line
+from aboutness_assets.orchestration.catalog_card import owners
 from aboutness_assets.orchestration.event_log import EventLogWriter
 from aboutness_assets.orchestration.markdown import plain
 from aboutness_assets.orchestration.progress_picture import Bar, picture
@@ -31,8 +32,10 @@ backfill_progress = dg.AssetSpec(
         "left, and what is spent. The runs that fill observe it while they work: every few seconds at first, "
         "more rarely the longer the backfill takes. It needs no materialization."
     ),
+    deps=["song_aboutness"],
     group_name="aboutness",
     kinds={"dagster"},
+    owners=owners(),
 )
 
 

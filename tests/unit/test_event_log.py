@@ -150,3 +150,28 @@ def test_a_line_that_cannot_be_written_goes_to_stderr_and_the_run_continues(
     with EventLogWriter(slow) as event_log:
         event_log.log.info("a %s line", "lost")
     assert "a lost line" in capsys.readouterr().err
+
+
+def test_what_a_run_can_do_without_fails_nothing_and_is_complained_of_once(slow: SlowLog) -> None:
+    slow.released.set()
+
+    def away() -> None:
+        raise ConnectionError("the server is away\nwith details")
+
+    with EventLogWriter(slow) as event_log:
+        for _ in range(3):
+            event_log.try_submit(away, "the tags")
+        event_log.submit(slow.event("range 1 is materialized"))
+    assert slow.written == [
+        "Dagster did not take the tags (ConnectionError: the server is away). The run continues.",
+        "range 1 is materialized",
+    ]
+
+
+def test_what_may_be_left_out_does_not_pile_up_while_the_event_log_does_not_answer(slow: SlowLog) -> None:
+    with EventLogWriter(slow) as event_log:
+        for number in range(9):
+            event_log.try_submit(slow.event(f"tags {number}"), "the tags", may_be_left_out=True)
+        event_log.try_submit(slow.event("the last tags"), "the tags")
+        slow.released.set()
+    assert slow.written == ["tags 0", "the last tags"]
