@@ -40,20 +40,19 @@ class Rate:
 
     @property
     def per_second(self) -> float:
-        """Rows per second over the last minute, or since the first rows where that is less.
-
-        Where no others have come since the first rows, they are counted from the beginning.
-        """
+        """Rows per second over the last minute; from the beginning on until that can be trusted (settled)."""
         (since, before), (until, written) = self._looks[0], self._looks[-1]
-        if not self._arrivals:
+        if not self._has_basis:
             since, before = self._began_at, 0
         return (written - before) / (until - since) if until > since else 0.0
 
     @property
     def settled(self) -> float | None:
         """The same once it can be trusted to tell how long the rest takes; None before, and while it is 0."""
+        return (self.per_second or None) if self._has_basis else None
+
+    @property
+    def _has_basis(self) -> bool:
         if self._first_rows_at is None or self._arrivals < BASIS_ARRIVALS:
-            return None
-        if self._looks[-1][0] - self._first_rows_at < BASIS_SECONDS:
-            return None
-        return self.per_second or None
+            return False
+        return self._looks[-1][0] - self._first_rows_at >= BASIS_SECONDS

@@ -210,6 +210,7 @@ async def test_a_killed_run_does_not_count_as_running_and_another_one_counts_in_
         await killed.begin([A])
         assert await killed.take_count() == (0, 0)
         await heir.begin([A])
+        assert (await heir.state()).usd == 0
         assert await heir.take_count() is None
         backfills.arrange_own(
             "update aboutness_ops.filling_run set updated_at = now() - interval '1 minute'"

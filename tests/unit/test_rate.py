@@ -32,6 +32,11 @@ def test_rows_that_come_at_once_are_counted_from_the_beginning() -> None:
     assert watched({4: 50}, 5).per_second == pytest.approx(10)
 
 
+def test_the_first_rows_make_no_spike() -> None:
+    for until in range(6, 30):
+        assert watched({5: 100, 5.5: 200, 6: 300} | evenly(10, 1, 7, 60), until).per_second < 60
+
+
 def test_nothing_is_foretold_before_ten_seconds_and_three_arrivals_or_at_a_standstill() -> None:
     assert watched(evenly(10, 1, 1, 8), 8).settled is None
     assert watched({1: 500, 10: 1000}, 30).settled is None

@@ -105,8 +105,8 @@ class RunProgress:
                 [self.table_id, self.backfill_id],
             )
             await connection.execute(
-                "insert into aboutness_ops.filling_run (table_id, run_id, backfill_id, range_keys)"
-                " values (%s, %s, %s, %s) on conflict (table_id, run_id) do update"
+                "insert into aboutness_ops.filling_run (table_id, run_id, backfill_id, range_keys, usd)"
+                " values (%s, %s, %s, %s, 0) on conflict (table_id, run_id) do update"
                 " set ended_at = null, outcome = null, updated_at = clock_timestamp()",
                 [self.table_id, self.run_id, self.backfill_id, list(range_keys)],
             )
