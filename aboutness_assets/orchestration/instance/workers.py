@@ -1,0 +1,125 @@
+"""Launches runs on several hosts: Dagster's own launcher, which picks a code server per run."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Self
+
+import dagster as dg
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._serdes import ConfigurableClassData
+
+from aboutness_assets.domain.errors import SettingsError
+from aboutness_assets.orchestration.instance.run_launcher import WatchedRunLauncher
+
+CONNECT_SECONDS = 2.0
+"""A host that takes no connection for so long is silent."""
+
+SILENT_SECONDS = 8.0
+"""After so much silence the runs of a host are given up; a moment without network costs nothing."""
+
+
+class WorkersRunLauncher(WatchedRunLauncher):
+    """Starts each run on the worker that has the fewest of those that can be reached.
+
+    A worker is a host with a code server (``dagster api grpc``), ``host:port``; each has the same code. Where
+    none can be reached the run goes back into the queue (max_user_code_failure_retries in dagster.yaml).
+    run_monitoring fails the runs of a worker that falls silent, and run_retries starts them elsewhere; they
+    wait there until Postgres has given the locks of the silent host away.
+    """
+
+    def __init__(self, workers: Sequence[str], inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._workers = list(workers)
+        self._choosing = threading.Lock()
+        self._chosen: dict[str, str] = {}
+        self._silent_since: dict[str, float] = {}
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """One field: the workers, separated by commas, or the environment variable that holds them."""
+        return {"workers": dg.StringSource}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        """The launcher. Raises SettingsError where no worker is named, or one has no port."""
+        return cls(read_workers(config_value["workers"]), inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start the run on a worker. Raises DagsterUserCodeUnreachableError where none can be reached."""
+        run = context.dagster_run
+        worker = self._choose(run.run_id)
+        try:
+            host, _, port = worker.rpartition(":")
+            client = DagsterGrpcClient(host=host, port=int(port))
+            DefaultRunLauncher.launch_run_from_grpc_client(self._instance, run, client)
+        finally:
+            self._chosen.pop(run.run_id, None)
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the worker of a run can be reached, and still has the run's process."""
+        worker = worker_of(run)
+        if worker is None or is_reachable(worker):
+            self._silent_since.pop(worker or "", None)
+            return super().check_run_worker_health(run)
+        silent_for = time.monotonic() - self._silent_since.setdefault(worker, time.monotonic())
+        if silent_for < SILENT_SECONDS:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(
+            WorkerStatus.NOT_FOUND, f"Its worker {worker} has not been reached for {silent_for:.0f} s."
+        )
+
+    def _choose(self, run_id: str) -> str:
+        with self._choosing:
+            runs = self._instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES)))
+            places = {run.run_id: worker_of(run) for run in runs if run.run_id != run_id} | self._chosen
+            busy = Counter(place for place in places.values() if place)
+            for worker in sorted(self._workers, key=lambda worker: busy[worker]):
+                if is_reachable(worker):
+                    self._chosen[run_id] = worker
+                    return worker
+        raise DagsterUserCodeUnreachableError(
+            f"None of the workers {', '.join(self._workers)} can be reached; the run is started when one can."
+        )
+
+
+def read_workers(text: str) -> list[str]:
+    """``host:port`` of each worker. Raises SettingsError."""
+    workers = [worker.strip() for worker in text.split(",") if worker.strip()]
+    if not workers:
+        raise SettingsError("ABOUTNESS_WORKERS is empty: set it to host:port of each worker's code server.")
+    for worker in workers:
+        host, _, port = worker.rpartition(":")
+        if not (host and port.isascii() and port.isdigit()):
+            raise SettingsError(
+                f"ABOUTNESS_WORKERS names {worker!r}: write host:port for each worker, separated by commas."
+            )
+    return workers
+
+
+def worker_of(run: dg.DagsterRun) -> str | None:
+    """The worker that a run was started on; None while it was not."""
+    with suppress(KeyError, ValueError):
+        place = json.loads(run.tags[GRPC_INFO_TAG])
+        return f"{place['host']}:{place['port']}"
+    return None
+
+
+def is_reachable(worker: str) -> bool:
+    """Whether a worker takes a connection: a busy one does, as its system answers for it."""
+    host, _, port = worker.rpartition(":")
+    with suppress(OSError), socket.create_connection((host, int(port)), CONNECT_SECONDS):
+        return True
+    return False
