@@ -86,6 +86,10 @@ databases: setup ## Try every case of a database and write docs/databases.md
 costs: setup ## Run the money faults and a trial backfill of 10,000 songs and write docs/costs.md
 	tools/costs $(ARGS)
 
+.PHONY: hosts
+hosts: setup ## Run a backfill over several hosts (network namespaces) with faults; needs root: make hosts ARGS="--songs 5000"
+	$(PY)/python -m tools.hosts $(ARGS)
+
 .PHONY: endpoints
 endpoints: setup ## Write docs/endpoints.md from the table of cases that the tests run
 	$(PY)/python -m tools.endpoints_report > docs/endpoints.md

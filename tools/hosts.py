@@ -41,9 +41,9 @@ CODE, HOME = Path("/opt/aboutness"), Path("/var/lib/aboutness")
 WORKERS = ("worker1", "worker2")
 HEAD_UNITS = ("host/aboutness-code-server", "host/aboutness-daemon", "host/aboutness-webserver")
 WORKER_UNITS = ("hosts/aboutness-worker",)
-REQUESTS_PER_MINUTE = 600
 MAX_USD = 1000
 PATIENCE_SECONDS = 900
+ENDS = ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED")
 
 # Who writes a row, and when, as the service's Postgres sees it.
 _NOTE_WRITERS = """
@@ -59,7 +59,7 @@ create trigger note_writer after insert on song_aboutness for each row execute f
 
 @dataclass
 class Machine:
-    """A host with a checkout, a DAGSTER_HOME and an environment of its own, mounted where the units want them."""
+    """A host with a checkout, a DAGSTER_HOME and an environment of its own, where the units want them."""
 
     host: Host
     directory: Path
@@ -155,6 +155,7 @@ class Trial:
     machines: dict[str, Machine]
     project: DagsterProject
     songs: int
+    requests_per_minute: int
     found: dict[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
@@ -207,7 +208,7 @@ class Trial:
 
 
 @contextmanager
-def trial(songs: int, range_size: int, partitions_per_run: int) -> Iterator[Trial]:
+def trial(songs: int, range_size: int, partitions_per_run: int, requests_per_minute: int) -> Iterator[Trial]:
     """Everything installed and started, the partitions created."""
     directory = Path(tempfile.mkdtemp(prefix="aboutness-hosts-", dir="/var/tmp"))
     directory.chmod(0o755)
@@ -233,7 +234,7 @@ def trial(songs: int, range_size: int, partitions_per_run: int) -> Iterator[Tria
                 {
                     "prices": {"chat": CHAT_PRICES, "embedding": EMBEDDING_PRICE},
                     "latency_seconds": {"chat": 1.0, "embeddings": 0.2},
-                    "limits": {"requests_per_minute": REQUESTS_PER_MINUTE},
+                    "limits": {"requests_per_minute": requests_per_minute, "starts_at": 0},
                 }
             )
             environment = {
@@ -259,7 +260,17 @@ def trial(songs: int, range_size: int, partitions_per_run: int) -> Iterator[Tria
                 machines[name] = Machine(hosts[name], directory / name, own)
                 machines[name].install()
             project = DagsterProject(directory / "head" / "home", service, environment)
-            yield Trial(hosts, service_server, own_server, service, stand_in, machines, project, songs)
+            yield Trial(
+                hosts,
+                service_server,
+                own_server,
+                service,
+                stand_in,
+                machines,
+                project,
+                songs,
+                requests_per_minute,
+            )
             for server in (service_server, own_server):
                 server.stop("immediate")
                 server.reset()
@@ -302,7 +313,7 @@ def measure(trial: Trial, seconds: float) -> None:
     before, begun = chat(), time.monotonic()
     time.sleep(seconds)
     sent, minutes = chat() - before, (time.monotonic() - begun) / 60
-    trial.tell("share of the limit used", round(sent[200] / minutes / REQUESTS_PER_MINUTE, 3))
+    trial.tell("share of the limit used", round(sent[200] / minutes / trial.requests_per_minute, 3))
     trial.tell("share of 429s", round(sent[429] / max(sum(sent.values()), 1), 4))
     trial.tell("load of this machine", os.getloadavg()[0])
 
@@ -402,12 +413,15 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=20_000)
     parser.add_argument("--range-size", type=int, default=500)
     parser.add_argument("--ranges-per-run", type=int, default=4)
+    parser.add_argument("--requests-per-minute", type=int, default=600)
     parser.add_argument("--measured-seconds", type=float, default=90)
     parser.add_argument("--no-faults", action="store_true")
     arguments = parser.parse_args()
     if reason := why_no_network():
         sys.exit(f"No hosts can be made: {reason}.")
-    with trial(arguments.songs, arguments.range_size, arguments.ranges_per_run) as begun:
+    with trial(
+        arguments.songs, arguments.range_size, arguments.ranges_per_run, arguments.requests_per_minute
+    ) as begun:
         backfill = begin(begun)
         if arguments.measured_seconds:
             measure(begun, arguments.measured_seconds)

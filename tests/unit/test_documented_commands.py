@@ -61,7 +61,7 @@ COVERED = {
     r"make endpoints": ("tests/unit/test_endpoints_report.py", "document(PROVIDERS)"),
     r"make reliability.*": ("tools/reliability", "tools.reliability_report"),
     # Below these run for real, or make says what it would do.
-    r"make (help|setup|hooks|test|coverage|lock|screenshots|asset-graph).*": (
+    r"make (help|setup|hooks|test|coverage|lock|screenshots|asset-graph|hosts).*": (
         __file__,
         '"make", "--dry-run"',
     ),

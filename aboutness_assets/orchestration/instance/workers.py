@@ -51,20 +51,23 @@ class WorkersRunLauncher(WatchedRunLauncher):
         return {"workers": dg.StringSource}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> Self:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         """The launcher. Raises SettingsError where no worker is named, or one has no port."""
         return cls(read_workers(config_value["workers"]), inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start the run on a worker. Raises DagsterUserCodeUnreachableError where none can be reached."""
         run = context.dagster_run
-        worker = self._choose(run.run_id)
+        worker = self.choose(run.run_id)
         try:
             host, _, port = worker.rpartition(":")
             client = DagsterGrpcClient(host=host, port=int(port))
             DefaultRunLauncher.launch_run_from_grpc_client(self._instance, run, client)
+        except DagsterUserCodeUnreachableError as unreachable:
+            if "UNAVAILABLE" in str(unreachable):  # gRPC's code when nothing listens there
+                raise
+            # No answer in time is no refusal: to queue the run again could start it twice. If it does not
+            # begin, run_monitoring fails it (start_timeout_seconds), and it is started under another id.
         finally:
             self._chosen.pop(run.run_id, None)
 
@@ -81,7 +84,8 @@ class WorkersRunLauncher(WatchedRunLauncher):
             WorkerStatus.NOT_FOUND, f"Its worker {worker} has not been reached for {silent_for:.0f} s."
         )
 
-    def _choose(self, run_id: str) -> str:
+    def choose(self, run_id: str) -> str:
+        """The worker for a run. Raises DagsterUserCodeUnreachableError where none can be reached."""
         with self._choosing:
             runs = self._instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES)))
             places = {run.run_id: worker_of(run) for run in runs if run.run_id != run_id} | self._chosen

@@ -1,0 +1,86 @@
+"""Which worker a run is started on, and when a worker counts as lost."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from aboutness_assets.domain.errors import SettingsError
+from aboutness_assets.orchestration.instance import workers
+from aboutness_assets.orchestration.instance.workers import WorkersRunLauncher, read_workers
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def listening() -> Iterator[list[str]]:
+    """Two workers that take connections."""
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        yield [f"127.0.0.1:{server.getsockname()[1]}" for server in (first, second)]
+
+
+@pytest.fixture
+def silent() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        return f"127.0.0.1:{closed.getsockname()[1]}"
+
+
+def launcher_of(instance: dg.DagsterInstance, *addresses: str) -> WorkersRunLauncher:
+    launcher = WorkersRunLauncher(addresses)
+    launcher.register_instance(instance)
+    return launcher
+
+
+def run_on(instance: dg.DagsterInstance, worker: str, number: int) -> dg.DagsterRun:
+    host, _, port = worker.rpartition(":")
+    run = dg.DagsterRun(
+        "job",
+        run_id=f"00000000-0000-0000-0000-{number:012}",
+        status=dg.DagsterRunStatus.STARTED,
+        tags={GRPC_INFO_TAG: json.dumps({"host": host, "port": int(port)})},
+    )
+    instance.add_run(run)
+    return run
+
+
+def test_runs_go_to_the_worker_with_the_fewest(instance: dg.DagsterInstance, listening: list[str]) -> None:
+    launcher = launcher_of(instance, *listening)
+    run_on(instance, listening[0], 1)
+    assert [launcher.choose("a"), launcher.choose("b"), launcher.choose("c")] == [
+        listening[1],
+        listening[0],
+        listening[1],
+    ]
+
+
+def test_a_silent_worker_gets_no_run(instance: dg.DagsterInstance, listening: list[str], silent: str) -> None:
+    run_on(instance, listening[0], 1)
+    assert launcher_of(instance, silent, listening[0]).choose("a") == listening[0]
+    with pytest.raises(DagsterUserCodeUnreachableError, match="the run is started when one can"):
+        launcher_of(instance, silent).choose("a")
+
+
+def test_a_worker_is_lost_when_it_was_silent_for_a_while(
+    instance: dg.DagsterInstance, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = launcher_of(instance, silent)
+    run = run_on(instance, silent, 1)
+    assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
+    monkeypatch.setattr(workers, "SILENT_SECONDS", 0.0)
+    assert launcher.check_run_worker_health(run).status == WorkerStatus.NOT_FOUND
+
+
+def test_workers_are_read() -> None:
+    assert read_workers(" 10.0.0.11:4266, worker-2:4266 ,") == ["10.0.0.11:4266", "worker-2:4266"]
+    for wrong in ("", " , ", "10.0.0.11", "10.0.0.11:x"):
+        with pytest.raises(SettingsError, match="ABOUTNESS_WORKERS"):
+            read_workers(wrong)
