@@ -34,6 +34,7 @@ backfill_progress = dg.AssetSpec(
     ),
     deps=["song_aboutness"],
     group_name="aboutness",
+    owners=owners(),
     kinds={"dagster"},
     owners=owners(),
 )

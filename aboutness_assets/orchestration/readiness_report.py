@@ -10,6 +10,7 @@ from aboutness_assets.acceptance.report_content import ReadinessReport
 from aboutness_assets.acceptance.report_reading import read_readiness
 from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.async_runner import run_until_interrupted
+from aboutness_assets.orchestration.catalog_card import owners
 from aboutness_assets.orchestration.check_history import check_states
 from aboutness_assets.orchestration.checks import acceptance_checks
 from aboutness_assets.orchestration.instance.report_downloads import (
@@ -25,7 +26,7 @@ from aboutness_assets.pipeline.session import open_unrecorded
 from aboutness_assets.settings import Settings
 
 
-@dg.asset(deps=[song_aboutness], group_name="aboutness", kinds={"pandas"})
+@dg.asset(deps=[song_aboutness], group_name="aboutness", owners=owners(), kinds={"pandas"})
 def readiness_report(
     context: dg.AssetExecutionContext, settings: SettingsResource
 ) -> dg.MaterializeResult[None]:

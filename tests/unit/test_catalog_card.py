@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import dagster as dg
 import pytest
 
@@ -69,6 +71,17 @@ def test_the_description_begins_with_the_steps_in_their_order() -> None:
     assert places == sorted(places)
     assert ABOUTNESS_DESCRIPTION.splitlines()[2].startswith("Fill it in this order.")
     assert "/locations/" not in ABOUTNESS_DESCRIPTION  # a code location may have any name
+
+
+def test_every_link_of_the_description_leads_to_a_job_or_an_asset() -> None:
+    from aboutness_assets.definitions import defs
+
+    repository = defs.get_repository_def()
+    assets = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
+    linked = set(re.findall(r"\(/(guess|assets)/(\w+)", ABOUTNESS_DESCRIPTION))
+    assert {name for kind, name in linked if kind == "guess"} < set(repository.job_names)
+    assert {name for kind, name in linked if kind == "assets"} <= assets
+    assert len(linked) == 6
 
 
 def test_an_observation_has_the_counted_rows_and_the_real_types_with_our_descriptions() -> None:
