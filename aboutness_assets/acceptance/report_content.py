@@ -69,6 +69,11 @@ class Coverage:
     lacking: Sequence[RangeCount]
 
     @property
+    def is_counted(self) -> bool:
+        """Whether songs and with_row are of everything; if not, of the ranges that did not take too long."""
+        return self.is_whole or not self.uncounted
+
+    @property
     def share(self) -> float:
         """The share of songs that have a row; 0 where there is no song."""
         return self.with_row / self.songs if self.songs else 0.0

@@ -31,9 +31,11 @@ def report_metadata(report: ReadinessReport) -> dict[str, Any]:
         "confidence": md(_confidence(report)),
         **{f"{kind}_lengths": md(_lengths(kind, about)) for kind, about in report.texts.items()},
         "rows_over_time": md(_rows_over_time(report)),
-        "songs": coverage.songs,
-        "songs_with_row": coverage.with_row,
-        "coverage": int(coverage.share * 10_000) / 10_000,
+        "songs": coverage.songs if coverage.is_counted else dg.MetadataValue.null(),
+        "songs_with_row": coverage.with_row if coverage.is_counted else dg.MetadataValue.null(),
+        "coverage": (
+            int(coverage.share * 10_000) / 10_000 if coverage.is_counted else dg.MetadataValue.null()
+        ),
         "ranges": coverage.ranges,
         "ranges_complete": coverage.complete,
         "new_rows_read": report.read.new_rows,

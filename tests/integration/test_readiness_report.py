@@ -12,10 +12,13 @@ import pytest
 
 from aboutness_assets.acceptance.report_content import ReadinessReport
 from aboutness_assets.acceptance.report_reading import read_readiness
+from aboutness_assets.database.service import report_queries
 from aboutness_assets.definitions import defs
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
 from aboutness_assets.orchestration.readiness_report import readiness_report
+from aboutness_assets.orchestration.report_html import report_html
+from aboutness_assets.orchestration.report_metadata import report_metadata
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.pipeline.session import open_session, open_unrecorded
 from aboutness_assets.settings import load_settings
@@ -146,6 +149,24 @@ async def test_what_was_not_read_is_not_claimed(service: ServiceDatabase) -> Non
     assert (report.read.ranges, report.read.of_ranges, report.read.new_rows) == (1, 3, 15)
     assert (report.coverage.songs, report.coverage.with_row) == (61, 40)
     assert [run.rows for run in report.throughput.runs] == [None, None]
+
+
+async def test_a_table_that_takes_too_long_leaves_a_report_that_says_so(
+    service: ServiceDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_queries, "RANGE_TIMEOUT_MS", 100)
+    monkeypatch.setattr(report_queries, "WHOLE_TIMEOUT_MS", 100)
+    async with open_unrecorded(load_settings()) as session:
+        with psycopg.connect(service.admin_url) as holder:
+            holder.execute("lock table song_aboutness in access exclusive mode")
+            report = await read_readiness(session, RANGES)
+    assert (report.coverage.is_whole, report.coverage.uncounted, report.rows) == (False, 3, None)
+    assert (report.read.ranges, report.read.too_long, report.read.new_rows) == (0, 3, 0)
+    assert report_metadata(report)["coverage"] == dg.MetadataValue.null()
+    page = report_html(report)
+    assert "counting took too long" in page
+    assert "3 ranges took too long to count" in page
+    assert "3 ranges took too long to read" in page
 
 
 async def test_text_ids_and_an_empty_table(

@@ -241,12 +241,12 @@ class ReportQueries:
         return _ROWS.format(within=within([song_id_range]), new=new)
 
     async def _read(self, timeout_ms: int, read: Callable[[AsyncConnection], Awaitable[T]]) -> T | None:
-        """What ``read`` gives in a read-only transaction; None where a statement takes longer."""
+        """What ``read`` gives in a read-only transaction; None where a statement or a lock takes longer."""
         async with self.pool.connection() as connection:
             await connection.execute("set transaction read only")
             await connection.execute("select set_config('statement_timeout', %s, true)", [str(timeout_ms)])
             try:
                 return await read(connection)
-            except errors.QueryCanceled:
+            except (errors.QueryCanceled, errors.LockNotAvailable):
                 await connection.rollback()
                 return None
