@@ -36,7 +36,6 @@ backfill_progress = dg.AssetSpec(
     group_name="aboutness",
     owners=owners(),
     kinds={"dagster"},
-    owners=owners(),
 )
 
 
