@@ -70,8 +70,10 @@ def _how_to_get_it(has_download: bool) -> str:
     if has_download:
         return f"[Download readiness_report.html]({DOWNLOAD_URL}): one file to open, print or send."
     return (
-        "The report is the file below. The webserver does not hand it out, because compute_logs in this "
-        "instance's dagster.yaml is not as in that of the project."
+        "The report is the file below, on the host that ran it. This webserver does not hand it out, because "
+        "compute_logs of its instance is not that of the project's dagster.yaml. Materialized on a machine with "
+        "the same settings (`dagster asset materialize --select readiness_report -m "
+        "aboutness_assets.definitions`), it is written there."
     )
 
 
