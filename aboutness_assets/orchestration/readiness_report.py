@@ -71,8 +71,8 @@ def _how_to_get_it(has_download: bool) -> str:
         return f"[Download readiness_report.html]({DOWNLOAD_URL}): one file to open, print or send."
     return (
         "The report is the file below, on the host that ran it. This webserver does not hand it out, because "
-        "compute_logs of its instance is not that of the project's dagster.yaml. Materialized on a machine with "
-        "the same settings (`dagster asset materialize --select readiness_report -m "
+        "compute_logs of its instance is not that of the project's dagster.yaml. Materialized on a machine "
+        "with the same settings (`dagster asset materialize --select readiness_report -m "
         "aboutness_assets.definitions`), it is written there."
     )
 
