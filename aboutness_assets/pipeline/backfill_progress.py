@@ -166,14 +166,18 @@ class _Teller:
             await asyncio.sleep(seconds)
 
     async def end(self, outcome: Outcome) -> None:
-        """Tell for the last time."""
+        """Tell for the last time; where nothing can be kept, of the run alone."""
+        is_told = False
         with self._complaining("The last progress of this run cannot be kept"):
             async with asyncio.timeout(SECONDS_FOR_THE_LAST):
                 if self._counting is not None:
                     await asyncio.wait({self._counting}, timeout=RECOUNTED_SECONDS)
                 await self._tell(outcome)
+                is_told = True
         # Without the ledger it is not known what was billed while the run was cancelled.
         run = self._in_ledger or replace(self._progress.figures(), usd=None, uncertain_usd=0.0)
+        if not is_told:
+            self._audience.tell(run, outcome, None, self._budget)
         self._log.log(logging.INFO if outcome == "done" else logging.WARNING, "%s", last_line(run, outcome))
 
     async def _tell(self, outcome: Outcome | None) -> None:
@@ -256,7 +260,8 @@ class _Teller:
         except Exception as failure:
             if not self._has_complained:
                 self._has_complained = True
-                self._log.warning("%s: %s", complaint, printable_line(str(failure))[:300])
+                reason = printable_line(str(failure))[:300] or type(failure).__name__
+                self._log.warning("%s: %s", complaint, reason)
 
 
 def songs_left(state: BackfillState) -> int | None:

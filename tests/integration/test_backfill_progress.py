@@ -172,8 +172,11 @@ async def test_nothing_that_cannot_be_told_stops_a_run(
 ) -> None:
     await fill(backfills, Told("first"), [A])
     backfills.arrange_own("alter table aboutness_ops.filling_run rename to filling_run_away")
-    await fill(backfills, Told("mute"), [B])
+    mute = Told("mute")
+    await fill(backfills, mute, [B])
     assert len(backfills.rows()) == 20
+    run, outcome = mute.runs[-1]
+    assert (outcome, run.written, mute.backfills) == ("done", 10, [])
     complaints = [record.message for record in caplog.records if "progress" in record.message]
     assert len(complaints) == 1
     assert complaints[0].startswith("The progress of this run cannot be kept: relation")
