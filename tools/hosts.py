@@ -320,6 +320,7 @@ def measure(trial: Trial, seconds: float) -> None:
 
 def succeed(trial: Trial, name: str, what: str, strike: Callable[[], None]) -> None:
     """Strike a worker; the seconds until a run elsewhere holds one of its ranges and sends."""
+    trial.wait(lambda: trial.sent(trial.runs_on(name)), f"a run on {name}")
     lost = trial.runs_on(name)
     ranges = trial.own_sql(
         "select distinct range_key from aboutness_ops.attempt where run_id in"
