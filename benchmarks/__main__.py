@@ -17,6 +17,7 @@ BENCHMARKS = (
     "memory",
     "growth",
     "vector_index",
+    "partitions",
 )
 """Modules with a function ``run() -> Result``, in the order of their sections."""
 
