@@ -83,7 +83,9 @@ def _measure(partitions: int, server: EmbeddedPostgres, stand_in: StandIn, direc
         read_keys = _median(lambda: instance.get_dynamic_partitions(SONG_ID_RANGES))
         before = _bytes(service.ops_url)
         for key in keys:
-            instance.report_runless_asset_event(dg.AssetMaterialization(ASSET, partition=key, metadata=metadata))
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(ASSET, partition=key, metadata=metadata)
+            )
         kilobytes = (_bytes(service.ops_url) - before) / 1024 / partitions
     with project.dev() as dev:
         dev.graphql(_STATUSES)  # fills Dagster's cache of statuses, as the first person does

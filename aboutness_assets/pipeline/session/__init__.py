@@ -1,20 +1,18 @@
 """The composition root: builds everything that a run needs from the settings. Below it nobody sees them."""
 
-from aboutness_assets.pipeline.session.provider import endpoint_lines, read_terms
-from aboutness_assets.pipeline.session.session import (
+from aboutness_assets.pipeline.session.databases import (
     REPLICA_SETTING,
     Catalogue,
-    Session,
     look_at_databases,
     open_catalogue,
     open_own_database,
     open_replica,
     open_service_pool,
-    open_session,
-    open_unrecorded,
     read_aboutness_table,
     songs_id_type,
 )
+from aboutness_assets.pipeline.session.provider import endpoint_lines, read_terms
+from aboutness_assets.pipeline.session.session import Session, open_session, open_unrecorded
 
 __all__ = [
     "REPLICA_SETTING",
