@@ -138,10 +138,10 @@ def _result(costs: dict[int, Cost]) -> Result:
         name="partitions",
         title="Partitions in Dagster",
         summary=(
-            "Dagster's own work for partitions, each materialized once with the metadata of a run: `dagster dev` "
-            "on Postgres, and Chromium. The page is the tab Partitions, from its address to the number of "
-            f"materialized partitions. From {SIZES[0]:,} to {SIZES[-1]:,} partitions the page takes "
-            f"**{largest.page / smallest.page:.1f} times** as long."
+            "Dagster's own work for partitions, each materialized once with the metadata of a run: "
+            "`dagster dev` on Postgres, and Chromium. The page is the tab Partitions, from its address to "
+            f"the number of materialized partitions. From {SIZES[0]:,} to {SIZES[-1]:,} partitions the page "
+            f"takes **{largest.page / smallest.page:.1f} times** as long."
         ),
         tables=[
             Table(
