@@ -289,7 +289,7 @@ def begin(trial: Trial) -> str:
         str(CODE / "current/.venv/bin/dagster"),
         *("job", "execute", "-m", "aboutness_assets.definitions", "-j", "sync_song_id_ranges"),
     )
-    head.start(*HEAD_UNITS)
+    start_head(trial)
     dev = DagsterDev(trial.project, "http://127.0.0.1:3000")
 
     def on_head(work: Callable[[], Any]) -> Any:
@@ -301,6 +301,22 @@ def begin(trial: Trial) -> str:
     trial.wait(lambda: all(trial.sent(trial.runs_on(name)) for name in WORKERS), "both workers")
     trial.tell("both workers send; rows", trial.rows())
     return backfill
+
+
+def start_head(trial: Trial) -> None:
+    """As systemd does: the daemon and the webserver once the code server answers (aboutness-code-server)."""
+    head = trial.machines["head"]
+    head.start(HEAD_UNITS[0])
+    answers = head.command(
+        str(CODE / "current/.venv/bin/dagster"), "api", "grpc-health-check", "--port", "4266"
+    )
+    trial.wait(
+        lambda: (
+            subprocess.run(answers, env=head.environment, check=False, capture_output=True).returncode == 0
+        ),
+        "the head's code server",
+    )
+    head.start(*HEAD_UNITS[1:])
 
 
 def measure(trial: Trial, seconds: float) -> None:
@@ -351,7 +367,7 @@ def faults(trial: Trial) -> None:
     head.lose_power()
     rows = trial.rows()
     trial.tell("head killed; rows", rows)
-    head.start(*HEAD_UNITS)
+    start_head(trial)
     trial.wait(lambda: trial.rows() > rows, "rows after the head's restart")
     daemon = head.processes[1]
     daemon.kill()
