@@ -100,7 +100,7 @@ fuzz: setup ## Fuzz every parser: make fuzz INPUTS=1000000 SEED=1
 
 .PHONY: screenshots
 screenshots: setup ## Take the pictures of docs/pictures from the UI; needs Chromium
-	$(PY)/python -m tools.screenshots
+	$(PY)/pytest tests/acceptance/test_ui.py --pictures docs/pictures $(ARGS)
 
 .PHONY: asset-graph
 asset-graph: setup ## Update the snapshot of all assets, checks, jobs and sensors that a test compares

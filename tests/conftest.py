@@ -45,6 +45,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="append what became of each case of a database to this file, one JSON line per case",
     )
+    parser.addoption(
+        "--ui-results",
+        type=Path,
+        metavar="PATH",
+        help="append what a step of the runbook took a person to this file, one JSON line per step",
+    )
+    parser.addoption("--pictures", type=Path, metavar="PATH", help="write the pictures of the UI there")
 
 
 # A shell starts what it puts into the background with SIGINT ignored, and every child would inherit that.
@@ -68,6 +75,19 @@ def money_result(request: pytest.FixtureRequest) -> Callable[..., None]:
 def database_result(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Appends a result to the file of --database-results, if given, for databases_report.py."""
     return _appends_results(request.config.getoption("--database-results"))
+
+
+@pytest.fixture
+def ui_result(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Appends a result to the file of --ui-results, if given."""
+    return _appends_results(request.config.getoption("--ui-results"))
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest) -> Path | None:
+    """Where the pictures of the docs are written, if that was asked for."""
+    path: Path | None = request.config.getoption("--pictures")
+    return path
 
 
 def _appends_results(path: Path | None) -> Callable[..., None]:

@@ -1,34 +1,26 @@
-"""The UI in a real browser, used as a person uses it; screenshots go to the test's tmp_path."""
+"""The UI in a real browser, used as the runbook of docs/operating.md tells a person to use it.
+
+``--pictures docs/pictures`` makes the pictures of the docs, ``--ui-results FILE`` tells how many clicks and
+seconds each step took.
+"""
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 from aboutness_local.postgres import EmbeddedPostgres
-from tests.support.catalogue_of_songs import Song, real_songs, write_row
-from tests.support.dagster_project import CHECKS, DagsterDev, DagsterProject, poll
+from tests.support import runbook
+from tests.support.browser import CHROMIUM, RUN_MILLISECONDS, UI_MILLISECONDS, Person, open_page
+from tests.support.catalogue_of_songs import Song, real_songs
+from tests.support.dagster_project import DagsterDev, DagsterProject, poll
 from tests.support.service_database import drop_service, make_service
 from tests.support.stand_in import StandIn
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-RANGES = ("000000001-000000050", "000000051-000000100")
 HOSTILE_TITLES = (
     """<img src=x onerror="document.title='hit'"><b>bold</b>""",
     "**bold** _slanted_ [link](javascript:alert(1))",
@@ -36,105 +28,210 @@ HOSTILE_TITLES = (
     "# Heading",
     "![picture](http://127.0.0.1:1/x.png) https://example.com www.example.org &lt;i&gt;",
 )
+REAL_SONGS, RANGE_SIZE = 220, 20
+RANGE = "000000201-000000220"
+"""Whose metadata a picture shows."""
+HOSTILE_RANGE = "000000221-000000240"
+"""Whose songs have hostile titles; the canary does not choose it."""
+RANGES = 12
 
-UI_MILLISECONDS = 20_000
-BACKFILL_MILLISECONDS = 120_000
-"""The backfill daemon looks every 30 s."""
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed."),
+    pytest.mark.timeout(1500),
+]
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed.")
 
-
-@pytest.fixture(scope="module")
-def dev(
-    postgres_server: EmbeddedPostgres,
-    stand_in_of_session: StandIn,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[DagsterDev]:
-    """``dagster dev`` over two ranges, the first with hostile titles only."""
-    stand_in_of_session.reset()
+@pytest.fixture
+def dev(postgres_server: EmbeddedPostgres, stand_in: StandIn, tmp_path: Path) -> Iterator[DagsterDev]:
+    """``dagster dev`` over twelve ranges, filled one request at a time."""
     hostile: list[Song] = [
-        (song_id, title, 'Some "Artist" | <u>x</u>') for song_id, title in enumerate(HOSTILE_TITLES, start=1)
+        (song_id, title, 'Some "Artist" | <u>x</u>')
+        for song_id, title in enumerate(HOSTILE_TITLES, start=REAL_SONGS + 1)
     ]
-    songs = [*hostile, *real_songs(10, range(51, 61))]
-    service = make_service(postgres_server, songs=songs)
+    service = make_service(postgres_server, songs=[*real_songs(REAL_SONGS), *hostile])
     project = DagsterProject.create(
-        tmp_path_factory.mktemp("ui") / "home", service, stand_in_of_session, ABOUTNESS_RANGE_SIZE="50"
+        tmp_path / "home",
+        service,
+        stand_in,
+        ABOUTNESS_RANGE_SIZE=str(RANGE_SIZE),
+        ABOUTNESS_MAX_IN_FLIGHT="1",
+        ABOUTNESS_REQUEST_TIMEOUT="600",
+        ABOUTNESS_MAX_USD="2",
     )
     with project.dev() as running:
-        poll(lambda: set(project.ranges()) == set(RANGES), 60, "the sensor to create the partitions")
+        poll(lambda: len(project.ranges()) == RANGES, 60, "the sensor to create the partitions")
         yield running
     project.assert_no_secret_kept()
     drop_service(postgres_server, service)
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """An empty page of a fresh browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 950})
-        page.set_default_timeout(UI_MILLISECONDS)
-        yield page
-        browser.close()
+def person(
+    dev: DagsterDev, ui_result: Callable[..., None], pictures: Path | None, tmp_path: Path
+) -> Iterator[Person]:
+    """A person at an empty page; pictures go to the test's tmp_path unless --pictures is given."""
+    with open_page() as page:
+        start = f"{dev.url}/assets/song_aboutness"
+        yield Person(page, start, runbook.steps(), ui_result, pictures or tmp_path, tmp_path)
 
 
-def test_a_person_launches_a_backfill_of_all_partitions_and_reads_its_results(
-    dev: DagsterDev, page: Page, tmp_path: Path
+def test_a_person_follows_the_runbook(
+    dev: DagsterDev, person: Person, stand_in: StandIn, tmp_path: Path
 ) -> None:
-    page.goto(f"{dev.url}/assets/song_aboutness")
-    page.get_by_role("tab", name="Partitions").click()
-    expect(page.get_by_text("Missing (2)")).to_be_visible(timeout=UI_MILLISECONDS)
-    expect(page.get_by_role("dialog")).to_have_count(0)
-    page.screenshot(path=tmp_path / "1 partitions.png")
+    project, page = dev.project, person.page
 
-    page.get_by_role("button", name="Materialize…").click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_role("button", name="All", exact=True).click()
-    expect(dialog.get_by_text("2 partitions")).to_be_visible()
-    page.screenshot(path=tmp_path / "2 dialog.png")
-    dialog.get_by_role("button", name="Launch backfill").click()
-    expect(page.get_by_text("Created backfill")).to_be_visible()
-    expect(page.get_by_text("Materialized (2)")).to_be_visible(timeout=BACKFILL_MILLISECONDS)
+    with person.step("1 Preflight"):
+        _launch(person, "preflight")
+        expect(person.show("preflight")).to_contain_text("225 without a row, counted")
+        person.close()
 
-    page.get_by_text(RANGES[0]).first.click()
-    expect(page.get_by_role("row", name=re.compile(r"songs_written\s+5"))).to_be_visible()
-    page.screenshot(path=tmp_path / "3 metadata.png")
-    page.get_by_role("row", name=re.compile("sample")).get_by_text("[Show Markdown]").click()
+    with person.step("A wrong key"):
+        stand_in.control({"chat": {"probabilities": {"http_401": 1}}})
+        _launch(person, "smoke", ends="Failure")
+        expect(page.get_by_text("OPENAI_API_KEY").first).to_be_visible(timeout=UI_MILLISECONDS)
+        assert project.sql("select count(*) from song_aboutness") == [(0,)]
+        stand_in.control({})
+
+    with person.step("2 Smoke run"):
+        _launch(person, "smoke")
+        expect(person.show("acceptance")).to_contain_text("every song has a row")
+        person.close()
+
+    with person.step("3 Canary"):
+        _launch(person, "canary")
+        expect(person.show("what_is_left")).to_contain_text("115 without a row, counted")
+        person.picture("canary.png")
+        person.close()
+
+    # So long takes one pack; all of them take two minutes, which is enough to see two pictures.
+    stand_in.control({"latency_seconds": {"chat": 10}})
+    with person.step("4 Backfill"):
+        _open_partitions(person)
+        person.press("All", page.get_by_role("dialog").get_by_role("button", name="All", exact=True))
+        expect(page.get_by_role("dialog").get_by_text(f"{RANGES} partitions", exact=True)).to_be_visible()
+        person.picture("launch.png")
+        person.press("Launch backfill")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        person.press("Overview", page.get_by_role("tab", name="Overview"))
+        person.press("backfill_progress")
+        row = page.get_by_role("row").filter(has=page.get_by_text("progress", exact=True))
+        person.read("progress", row)
+        _watch_the_picture_change(person)
+        page.get_by_text("usd_spent").scroll_into_view_if_needed()
+        person.picture("progress.png")
+        # Nothing is answered any more, so the backfill cannot end before it is canceled.
+        stand_in.control({"chat": {"probabilities": {"hang": 1}}})
+
+    with person.step("Cancel"):
+        person.press("Runs")
+        person.read("View")
+        person.press_arrow(
+            page.get_by_text("View", exact=True)
+            .first.locator("xpath=ancestor::*[3]")
+            .get_by_role("button")
+            .last
+        )
+        person.press("Cancel backfill", page.get_by_role("menuitem", name="Cancel backfill"))
+        dialog = page.get_by_role("dialog").filter(has_text="In progress runs")
+        person.press("Cancel backfill", dialog.get_by_role("button", name="Cancel backfill"))
+        person.read("Canceled", milliseconds=RUN_MILLISECONDS)
+
+    stand_in.control({})
+    with person.step("Continue"):
+        _open_partitions(person)
+        person.press("Failed and missing")
+        person.press("Launch backfill")
+        person.read("Missing (0)", milliseconds=RUN_MILLISECONDS)
+        person.read("Materializing (0)", milliseconds=RUN_MILLISECONDS)
+        page.get_by_text(RANGE).first.click()
+        page.get_by_text("songs_written").first.scroll_into_view_if_needed()
+        person.picture("partitions.png")
+    _assert_that_titles_do_not_render(person)
+
+    with person.step("5 Checks"):
+        person.press("Checks")
+        person.press("Execute all")
+
+    counted = dict.fromkeys(("songs", "song_aboutness"), REAL_SONGS + len(HOSTILE_TITLES))
+    poll(lambda: project.observed_rows() == counted, 120, "the rows to be counted after the checks")
+
+    with person.step("6 Flag"):
+        expect(page.get_by_text(str(counted["songs"]), exact=True).first).to_be_visible()
+        expect(page.get_by_text("vector(8)", exact=True).first).to_be_visible()
+        person.press("ready_to_enable")
+        person.read("READY", page.get_by_alt_text("READY", exact=True), milliseconds=RUN_MILLISECONDS)
+        person.picture("ready.png")
+
+    with person.step("A violation"):
+        project.sql("update song_aboutness set emotions_confidence = null where song_id = 7")
+        person.press("Checks")
+        person.press("Execute all")
+        person.press("new_rows_complete")
+        expect(page.get_by_text("1 new rows violate it.")).to_be_visible(timeout=RUN_MILLISECONDS)
+        person.read("Failed")
+        person.picture("violation.png")
+        project.sql("update song_aboutness set emotions_confidence = 'low' where song_id = 7")
+        person.press("Execute")
+        expect(page.get_by_text("No new row violates it.")).to_be_visible(timeout=RUN_MILLISECONDS)
+        person.read("Passed")
+
+    with person.step("Report"):
+        poll(lambda: _reported_songs(project) == REAL_SONGS + len(HOSTILE_TITLES), 120, "the report")
+        person.press("readiness_report")
+        with page.expect_download() as download:
+            person.press("Download readiness_report.html")
+        report = tmp_path / download.value.suggested_filename
+        download.value.save_as(report)
+    page.goto(report.as_uri())
+    expect(page.get_by_role("heading").first).to_be_visible()
+    person.picture("report.png")
+
+    assert person.done == set(runbook.steps())
+    assert person.taken == runbook.pictures()
+
+
+def _launch(person: Person, step: str, ends: str = "Success") -> None:
+    person.press(step)
+    person.press("Launchpad")
+    person.press("Launch Run")
+    person.read(ends, milliseconds=RUN_MILLISECONDS)
+
+
+def _open_partitions(person: Person) -> None:
+    person.press("Partitions")
+    person.press("Materialize…")
+
+
+def _watch_the_picture_change(person: Person) -> None:
+    """Reload the page until it has shown three pictures, of which the first may be the canary's."""
+    picture = person.page.locator("img[src^='data:image/svg+xml']").first
+    shown = set()
+
+    def is_changing() -> bool:
+        person.page.reload()
+        expect(picture).to_be_visible()
+        shown.add(picture.get_attribute("src"))
+        return len(shown) == 3
+
+    poll(is_changing, 240, "the picture to change")
+
+
+def _reported_songs(project: DagsterProject) -> object:
+    """How many songs had a row when the latest readiness_report was made."""
+    with project.instance() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("readiness_report"))
+    made = event and event.asset_materialization
+    return made and made.metadata["songs_with_row"].value
+
+
+def _assert_that_titles_do_not_render(person: Person) -> None:
+    page = person.page
+    page.get_by_text(HOSTILE_RANGE).first.click()
+    page.get_by_role("row", name="sample").get_by_text("[Show Markdown]").click()
     sample = page.get_by_role("dialog")
+    expect(sample.get_by_role("table")).to_be_visible()
     for title in HOSTILE_TITLES:
         assert title in sample.inner_text().replace("\u2060", "")
     assert sample.locator("td img, td a, td b, td strong, td em, td del, td code, td u, h1").count() == 0
     assert page.title() != "hit"
-    page.screenshot(path=tmp_path / "4 sample.png")
-    page.get_by_role("button", name="Close").click()
-
-    counted = {"songs": 15, "song_aboutness": 15}
-    poll(lambda: dev.project.observed_rows() == counted, 60, "the rows to be counted after the checks")
-    page.goto(f"{dev.url}/assets/song_aboutness")
-    expect(page.get_by_text("15", exact=True).first).to_be_visible(timeout=UI_MILLISECONDS)
-    expect(page.get_by_text("vector(8)", exact=True).first).to_be_visible(timeout=UI_MILLISECONDS)
-    page.screenshot(path=tmp_path / "5 card.png")
-    page.get_by_role("link", name="preflight", exact=True).click()
-    expect(page).to_have_url(re.compile("/jobs/aboutness_preflight$"), timeout=UI_MILLISECONDS)
-
-
-def test_a_person_executes_all_checks_and_then_one_alone(dev: DagsterDev, page: Page, tmp_path: Path) -> None:
-    violated = "moments_text_within_100_chars"
-    write_row(dev.project, 99, "a text")
-    dev.project.sql("update song_aboutness set moments_text = repeat('x', 101) where song_id = 99")
-    page.goto(f"{dev.url}/assets/song_aboutness")
-    page.get_by_role("tab", name="Checks").click()
-    page.get_by_role("button", name="Execute all").click()
-    poll(lambda: len(dev.project.checks()) == len(CHECKS), 60, "the checks to be executed")
-    poll(lambda: not dev.project.checks()[violated], 60, "the violation to be seen")
-    page.goto(f"{dev.url}/assets/song_aboutness?view=checks&checkDetail={violated}")
-    expect(page.get_by_text("1 new rows violate it.")).to_be_visible()
-    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
-    page.screenshot(path=tmp_path / "1 failed.png")
-
-    dev.project.sql("delete from song_aboutness where song_id = 99")
-    page.get_by_role("button", name=re.compile("Execute$")).click()
-    poll(lambda: dev.project.checks()[violated], 60, "the check to be executed")
-    page.reload()
-    expect(page.get_by_text("No new row violates it.")).to_be_visible()
-    page.screenshot(path=tmp_path / "2 passed.png")
+    person.close()
