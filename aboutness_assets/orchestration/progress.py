@@ -79,8 +79,9 @@ class DagsterAudience:
                     run, backfill, budget, self._context.run_id, self._of_dagster, outcome
                 ),
             )
+            # Outside of the run, whose log has a line that says the same: there it would be a tall box each.
             self._event_log.try_submit(
-                lambda: self._context.log_event(observation),
+                lambda: self._context.instance.report_runless_asset_event(observation),
                 "an observation of backfill_progress",
                 may_be_left_out=outcome is None,
             )
@@ -167,11 +168,6 @@ def links(run_ids: Sequence[str], of_dagster: str | None) -> str:
     if of_dagster is not None:
         parts.append(f"[backfill {plain(of_dagster)}](/runs/b/{quote(of_dagster, safe='')})")
     return " · ".join([*parts, f"[failed songs]({FAILED_SONGS})"])
-
-
-def _limited_by(backfill: BackfillState) -> str:
-    words = "; ".join(map(printable_line, backfill.limited_by))
-    return words or ("?" if backfill.running else "no run fills now")
 
 
 def _time_left(backfill: BackfillState, left: int | None) -> str:

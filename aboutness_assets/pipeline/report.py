@@ -18,8 +18,9 @@ SAMPLE_SIZE = 5
 class Report:
     """Counts of one run over one range (or over the songs of a smoke run).
 
-    songs_found_written: songs without a row when they were read, whose row was there when it was to be
-    written; songs_left_out: failed songs that were not asked for (in quarantine, or nothing is known).
+    songs_skipped_existing: whose row this run did not write. songs_found_written: those of them that had no
+    row yet when the songs were read. songs_left_out: failed songs that were not asked for (in quarantine, or
+    nothing is known).
     seconds: wall time from the first read to the last insert. songs_per_second: rows of the whole run, as its
     ranges are filled at the same time.
     """
@@ -56,7 +57,7 @@ class Report:
     @property
     def rows(self) -> int:
         """Songs of the range that have a row."""
-        return self.songs_written + self.songs_skipped_existing + self.songs_found_written
+        return self.songs_written + self.songs_skipped_existing
 
     def account(self, totals: Totals, songs_per_second: float) -> None:
         """Take over what the ledger knows of the range, and the pace of the run; stops the clock.
@@ -83,8 +84,8 @@ class Report:
     def summary(self) -> str:
         """One line for the person who watches the run."""
         parts = [f"{self.songs_written} of {self.songs_in_range} songs got a row in {self.seconds:.1f} s"]
-        if existing := self.songs_skipped_existing + self.songs_found_written:
-            parts.append(f"{existing} had one")
+        if self.songs_skipped_existing:
+            parts.append(f"{self.songs_skipped_existing} had one")
         if self.songs_failed:
             parts.append(f"{self.songs_failed} failed")
         if self.answers_replayed:
