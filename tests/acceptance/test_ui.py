@@ -117,7 +117,7 @@ def test_a_person_follows_the_runbook(
         row = page.get_by_role("row").filter(has=page.get_by_text("progress", exact=True))
         person.read("progress", row)
         _watch_the_picture_change(person)
-        page.get_by_text("usd_spent").scroll_into_view_if_needed()
+        page.get_by_text("Metadata", exact=True).first.evaluate("heading => heading.scrollIntoView()")
         person.picture("progress.png")
         # Nothing is answered any more, so the backfill cannot end before it is canceled.
         stand_in.control({"chat": {"probabilities": {"hang": 1}}})
@@ -203,17 +203,23 @@ def _open_partitions(person: Person) -> None:
 
 
 def _watch_the_picture_change(person: Person) -> None:
-    """Reload the page until it has shown three pictures, of which the first may be the canary's."""
-    picture = person.page.locator("img[src^='data:image/svg+xml']").first
-    shown = set()
+    """Reload the page until it has shown, after the canary's picture, one of fewer songs left than before."""
+    page = person.page
+    picture = page.locator("img[src^='data:image/svg+xml']").first
+    left = page.get_by_role("row").filter(has=page.get_by_text("songs_left", exact=True))
+    pictures: set[str | None] = set()
+    counts: list[int] = []
 
-    def is_changing() -> bool:
-        person.page.reload()
+    def is_shrinking() -> bool:
+        page.reload()
         expect(picture).to_be_visible()
-        shown.add(picture.get_attribute("src"))
-        return len(shown) == 3
+        if not left.count():  # they are being counted
+            return False
+        pictures.add(picture.get_attribute("src"))
+        counts.append(int(left.inner_text().split()[-1]))
+        return len(pictures) > 2 and 0 < counts[-1] < max(counts)
 
-    poll(is_changing, 240, "the picture to change")
+    poll(is_shrinking, 240, "the picture to change")
 
 
 def _reported_songs(project: DagsterProject) -> object:

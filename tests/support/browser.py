@@ -25,7 +25,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = 1500, 900
 
 UI_MILLISECONDS = 60_000
 """For the page to show what it was asked for."""
