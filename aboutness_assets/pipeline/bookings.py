@@ -53,7 +53,8 @@ class Account(Protocol):
 class Booking:
     """The requests of one call, as the provider's client tells of them (provider.attempts.Attempts).
 
-    is_under_way: a request may be at the provider, so that cancelling would lose what is paid for.
+    is_under_way: a request may be at the provider, or its answer is being read, so that cancelling would lose
+    what is paid for.
     may_be_billed: one ended in uncertainty. is_given_up: set it to keep what is not sent yet from leaving.
     """
 
@@ -134,7 +135,7 @@ class Booking:
         self.may_be_billed |= outcome.state == "uncertain"
         self._accounts.budget.closed(await self._account.close(attempt_id, outcome, body))
         self._accounts.budget.booked(charge, outcome)
-        self.is_under_way = False
+        self.is_under_way = bool(body)
 
     def _count(self, charge: Charge, outcome: Outcome, ended: RequestOutcome) -> None:
         meter = self._accounts.meter

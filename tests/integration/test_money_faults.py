@@ -200,7 +200,7 @@ async def test_time_outs_at_a_cap(open_books: OpenBooks, tell: Tell) -> None:
     books = await open_books(**struck("hang", share=0.3, chat_only=True))
 
     with pytest.raises(FatalError, match="ABOUTNESS_MAX_USD"):
-        await books.fill(max_usd=CAP, request_timeout=0.5)
+        await books.fill(max_usd=CAP, request_timeout=2)
 
     assert books.unused_answers() == 0
     tell("time-outs at a cap", books.hold(cap=CAP), books, CAP)

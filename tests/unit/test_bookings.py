@@ -4,6 +4,8 @@ import asyncio
 import logging
 
 from aboutness_assets.database.hold import Hold
+from aboutness_assets.domain.chat import Usage
+from aboutness_assets.domain.errors import FatalError
 from aboutness_assets.domain.range_run import RangeRun
 from aboutness_assets.money.ledger import NOTHING_SPENT, REFUSED, Charge
 from aboutness_assets.money.prices import chat_price, embedding_price
@@ -67,3 +69,24 @@ async def test_a_request_during_whose_booking_the_locks_were_lost_has_not_left_a
     await sending
     first, second = books.entries.values()
     assert (first.outcome, second.outcome) == (REFUSED, None)
+
+
+async def test_a_stop_leaves_alone_whoever_still_reads_an_answer_that_is_paid_for() -> None:
+    books, hold, stop = MemoryBooks(), Hold(), Stop()
+    hold.confirm(hold.clock())
+    request = booking(MemoryLedger(books, RUN), hold)
+    is_booked, is_read = asyncio.Event(), asyncio.Event()
+
+    async def ask() -> str:
+        await request.sending(body_bytes=100, max_completion_tokens=None)
+        await request.answered(b"{}", Usage(10, 0, 0), None)
+        is_booked.set()
+        await is_read.wait()
+        return "read"
+
+    asking = asyncio.create_task(ask())
+    stop.watch(asking, request)
+    await is_booked.wait()
+    stop.because(FatalError("The cap is reached."))
+    is_read.set()
+    assert await asking == "read"
