@@ -31,3 +31,9 @@ def make_project(
     yield make
     for project in made:
         project.assert_no_secret_kept()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the walk through the UI, which takes minutes, so that the others run beside it."""
+    items.sort(key=lambda item: item.path.name != "test_ui.py")
