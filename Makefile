@@ -27,7 +27,7 @@ test: setup ## Run some tests, unit tests by default: make test TEST=tests/unit/
 
 .PHONY: test-thorough
 test-thorough: setup ## Run what bin/test leaves out: every fault, kill, endpoint and database by itself
-	$(PY)/pytest -n 5 -m thorough
+	$(PY)/pytest -n 5 -m "thorough and not soak"
 
 .PHONY: test-all
 test-all: test-thorough ## Run all tests, as CI does
