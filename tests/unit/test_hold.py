@@ -43,18 +43,20 @@ async def test_who_waits_while_they_are_in_doubt_goes_on_when_they_are_held_agai
 
 
 async def test_a_transaction_is_cut_short_when_the_locks_become_doubtful() -> None:
-    hold = Hold()
-    hold.confirm(hold.clock() - CERTAIN_SECONDS + 0.01)
+    clock = Clock()
+    hold = Hold(clock)
+    hold.confirm(clock.now - CERTAIN_SECONDS + 0.01)
     with pytest.raises(TimeoutError):
         async with hold.while_certain():
             await asyncio.Event().wait()
 
 
 async def test_a_transaction_goes_on_while_the_locks_are_confirmed_again() -> None:
-    hold = Hold()
-    hold.confirm(hold.clock() - CERTAIN_SECONDS + 0.01)
+    clock = Clock()
+    hold = Hold(clock)
+    hold.confirm(clock.now - CERTAIN_SECONDS + 0.01)
     async with hold.while_certain():
-        hold.confirm(hold.clock())
+        hold.confirm(clock.now)
         await asyncio.sleep(0.02)
 
 
