@@ -9,8 +9,8 @@ import pytest
 
 from aboutness_assets.definitions import defs
 from aboutness_assets.orchestration.readiness_report import readiness_report
+from aboutness_assets.orchestration.sensors.filling_runs import FILLING_JOBS
 from aboutness_assets.orchestration.sensors.report_after_fills import (
-    FILLING_JOBS,
     Runs,
     report_after_fills,
     run_to_report,

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterRunStatus
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 
 from aboutness_assets.database.operations.ledger import budget_spending
@@ -13,6 +12,7 @@ from aboutness_assets.orchestration.async_runner import run_until_interrupted
 from aboutness_assets.orchestration.jobs import song_aboutness_backfill
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
 from aboutness_assets.orchestration.resources import SettingsResource
+from aboutness_assets.orchestration.sensors.filling_runs import ACTIVE_BACKFILLS, fills
 from aboutness_assets.pipeline.new_songs import NewSongs, count_new_songs, find_new_songs
 from aboutness_assets.pipeline.session import open_unrecorded
 from aboutness_assets.settings import Settings, partitions_per_run
@@ -20,9 +20,6 @@ from aboutness_assets.settings import Settings, partitions_per_run
 SECONDS_BETWEEN_TICKS = 300
 REST_AFTER_A_FAILURE = timedelta(hours=1)
 RUNS_READ = 50
-
-WRITING_JOBS = ("aboutness_smoke", "aboutness_canary", "replay_failed_songs")
-"""Jobs that write rows without selecting the asset."""
 
 
 @dg.sensor(
@@ -84,14 +81,11 @@ def _why_not_now(instance: dg.DagsterInstance, settings: Settings) -> str:
     """Why no run is launched, whatever songs there are; '' where nothing is in the way."""
     if settings.max_usd is None:
         return "ABOUTNESS_MAX_USD is not set: without a cap no run is launched."
-    active = BulkActionsFilter(
-        statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
-    )
-    for backfill in instance.get_backfills(active):
+    for backfill in instance.get_backfills(ACTIVE_BACKFILLS):
         if song_aboutness.key in (backfill.asset_selection or [song_aboutness.key]):
             return f"The backfill {backfill.backfill_id} is active: no other run is launched."
     for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
-        if _writes(record.dagster_run):
+        if fills(record.dagster_run):
             return f"The run {record.dagster_run.run_id[:8]} is active: no other run is launched."
     return _rest(instance)
 
@@ -106,7 +100,7 @@ def _rest(instance: dg.DagsterInstance) -> str:
     ended = [
         (_ended_at(record), record.dagster_run)
         for record in instance.get_run_records(finished, limit=RUNS_READ)
-        if _writes(record.dagster_run)
+        if fills(record.dagster_run)
     ]
     if not ended:
         return ""
@@ -123,12 +117,3 @@ def _rest(instance: dg.DagsterInstance) -> str:
 
 def _ended_at(record: RunRecord) -> float:
     return record.end_time or record.update_timestamp.timestamp()
-
-
-def _writes(run: dg.DagsterRun) -> bool:
-    """Whether the run writes rows of song_aboutness."""
-    return (
-        run.job_name in WRITING_JOBS
-        or song_aboutness.key in (run.asset_selection or ())
-        or (run.job_name == song_aboutness_backfill.name)
-    )

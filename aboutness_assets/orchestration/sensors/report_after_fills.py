@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 
-from aboutness_assets.orchestration.assets import song_aboutness
 from aboutness_assets.orchestration.readiness_report import readiness_report
+from aboutness_assets.orchestration.sensors.filling_runs import ACTIVE_BACKFILLS, fills
 
 SECONDS_BETWEEN_TICKS = 30
-
-FILLING_JOBS = frozenset(
-    {"song_aboutness_backfill", "aboutness_smoke", "aboutness_canary", "replay_failed_songs"}
-)
-"""The jobs that write rows; runs that materialize song_aboutness from its own page write rows too."""
 
 RUNS_LOOKED_AT = 50
 """Of the runs that ended, the last ones."""
@@ -71,25 +65,17 @@ def report_after_fills(context: dg.SensorEvaluationContext) -> dg.SensorResult |
 
 def _runs(instance: dg.DagsterInstance, reported: str | None) -> Runs:
     under_way = instance.get_runs(filters=dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
-    backfills = instance.get_backfills(
-        filters=BulkActionsFilter(
-            statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
-        )
-    )
+    backfills = instance.get_backfills(filters=ACTIVE_BACKFILLS)
     ended = instance.get_run_records(
         filters=dg.RunsFilter(statuses=FINISHED_STATUSES),
         order_by="update_timestamp",
         limit=RUNS_LOOKED_AT,
     )
-    filled = [record for record in ended if _fills(record.dagster_run)]
+    filled = [record for record in ended if fills(record.dagster_run)]
     last = max(filled, key=lambda record: record.end_time or 0, default=None)
     return Runs(
-        waiting=sum(map(_fills, under_way)),
+        waiting=sum(map(fills, under_way)),
         backfills=len(backfills),  # song_aboutness alone has partitions
         last_ended=(last.dagster_run.run_id, last.dagster_run.status.value) if last else None,
         reported=reported,
     )
-
-
-def _fills(run: dg.DagsterRun) -> bool:
-    return run.job_name in FILLING_JOBS or song_aboutness.key in (run.asset_selection or ())
