@@ -117,17 +117,25 @@ class Reads:
 
     async def rows_looked_at(self) -> int:
         """By all scans of all queries since the last call, together."""
+        return sum(map(_looked_at, await self._plans()))
+
+    async def pages_read(self) -> int:
+        """Pages of tables and indexes, each as often as it was read, by all queries since the last call."""
+        plans = await self._plans()
+        return sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans)
+
+    async def _plans(self) -> list[dict[str, Any]]:
         assert self.queries
-        total = 0
+        plans = []
         async with self.pool.connection() as connection:
             for query, parameters in self.queries:
-                explain = sql.SQL("explain (analyze, timing off, format json) {}").format(query)
+                explain = sql.SQL("explain (analyze, buffers, timing off, format json) {}").format(query)
                 cursor = psycopg.AsyncCursor(connection)
                 row = await (await cursor.execute(explain, parameters)).fetchone()
                 assert row is not None
-                total += _looked_at(row[0][0]["Plan"])
+                plans.append(row[0][0]["Plan"])
         self.queries.clear()
-        return total
+        return plans
 
 
 def _looked_at(plan: dict[str, Any]) -> int:
@@ -178,6 +186,13 @@ async def test_the_counts_of_a_range_look_at_its_own_songs_and_rows(catalogue_re
     async with catalogue_reads.pool.connection() as connection:
         assert await catalogue.range_counts(connection, SONGS_QUERY, RANGE) == (1_000, 500)
     assert await catalogue_reads.rows_looked_at() <= 2 * 1_000
+
+
+async def test_the_counts_of_a_range_look_into_each_index_once(catalogue_reads: Reads) -> None:
+    """A look per song would read the upper pages of an index for each, the more the larger it is."""
+    async with catalogue_reads.pool.connection() as connection:
+        await catalogue.range_counts(connection, SONGS_QUERY, RANGE)
+    assert await catalogue_reads.pages_read() <= 100
 
 
 async def test_old_style_rows_are_compared_by_primary_key(catalogue_reads: Reads) -> None:
