@@ -42,6 +42,9 @@ WHOLE_TABLE_BELOW_BYTES = 8 * 2**20
 """Up to this size of the main heap (about 25,000 rows) checks after a range look at all of the table: it
 costs no more than the range alone (benchmarks/growth.py)."""
 
+RANGES_AT_ONCE = 50
+"""Ranges in one statement: Postgres compares each row that it reads with each of them."""
+
 COMPARED_AFTER_A_RANGE = 300
 """Up to so many old-style rows, all are compared after each range; more, when all rows are looked at."""
 
@@ -161,7 +164,10 @@ class _Looking:
         None where so many of them do that they cannot be told from those that are known.
         """
         ranges = [SongIdRange.from_key(key, self.session.id_type) for key in range_keys]
-        look = await look_at_rows(self.reader, self.baseline, within(ranges)) if ranges else Look()
+        look = Look()
+        for first in range(0, len(ranges), RANGES_AT_ONCE):
+            some = within(ranges[first : first + RANGES_AT_ONCE])
+            look.add_others(await look_at_rows(self.reader, self.baseline, some))
         if not look.is_complete:
             return None
         broken = {OLD_STYLE_ROW_CHANGED, OLD_STYLE_ROW_GONE}

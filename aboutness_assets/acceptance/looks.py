@@ -32,6 +32,14 @@ class Look:
         if len(self.song_ids[violation]) < KNOWN_AT_MOST:
             self.song_ids[violation].append(song_id)
 
+    def add_others(self, other: Look) -> None:
+        """Count what another look found in rows that are none of this one's."""
+        self.rows += other.rows
+        self.counts += other.counts
+        for violation, song_ids in other.song_ids.items():
+            kept = self.song_ids[violation]
+            kept += song_ids[: KNOWN_AT_MOST - len(kept)]
+
     def add_unknown(self, other: Look) -> None:
         """Count what another look found in rows that this one has not counted; both are complete."""
         for violation, song_ids in other.song_ids.items():

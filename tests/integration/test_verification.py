@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from aboutness_assets.acceptance.verdicts import Verdict
+from aboutness_assets.database.service.range_conditions import within
 from aboutness_assets.domain.id_ranges import SongIdRange
 from tests.support.backfills import LOG, ONE_OLD_STYLE_ROW, Backfills
 from tests.support.service_database import ServiceDatabase
@@ -208,6 +209,30 @@ async def test_more_violations_than_can_be_named_make_every_look_a_whole_one(
         details = (await checks.look_at(range_key))["moments_text_within_100_chars"].details
         assert details["rows_violating"] == 10
         assert details["looked_at"] == "the whole table, 10 rows"
+
+
+async def test_many_ranges_are_looked_at_a_few_at_a_time(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(ranges: Sequence[SongIdRange]) -> Any:
+        asked.append(len(ranges))
+        return within(ranges)
+
+    monkeypatch.setattr("aboutness_assets.acceptance.evaluate.RANGES_AT_ONCE", 2)
+    monkeypatch.setattr("aboutness_assets.acceptance.evaluate.within", counted)
+    await checks.write(FIRST)
+    await checks.look_at(FIRST)
+    asked.clear()
+    for range_key in (SECOND, THIRD, FOURTH):  # two of the runs were killed before their checks
+        await checks.write(range_key, spoil="song_id in (15, 35)")
+
+    found = await checks.look_at(FOURTH)
+
+    assert asked == [2, 1]
+    assert too_long(found) == ["15", "35"]
+    assert found["new_rows_complete"].details["rows_looked_at"] == 30
 
 
 async def test_other_demands_need_another_look(checks: Checks) -> None:
