@@ -94,9 +94,11 @@ def _cell(value: str | float) -> str:
 
 
 def _machine() -> str:
+    # More than the cores, where others used the machine as well: then times are longer than on a quiet one.
     return (
         f"{os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "
-        f"{platform.python_implementation()} {platform.python_version()}, {', '.join(_versions())}"
+        f"{platform.python_implementation()} {platform.python_version()}, {', '.join(_versions())}, "
+        f"load average {os.getloadavg()[1]:.1f} in the last 5 minutes"
     )
 
 
