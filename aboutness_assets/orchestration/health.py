@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)  # one line, whatever libraries have to say
+    warnings.simplefilter("ignore")
     well, ill = idle() if given.idle else look(given.workspace)
     sys.stdout.write(f"NOT OK: {'; '.join(ill)}\n" if ill else f"ok: {', '.join(well)}\n")
     sys.stdout.flush()
