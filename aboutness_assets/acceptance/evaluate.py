@@ -30,6 +30,7 @@ from aboutness_assets.database.operations.verification import WHOLE_TABLE_KEY, W
 from aboutness_assets.database.service.old_style_rows import OldStyleRows
 from aboutness_assets.database.service.range_conditions import within
 from aboutness_assets.database.service.row_criteria import RowReader, heap_bytes, open_row_reader
+from aboutness_assets.domain.errors import WholeLookNeeded
 from aboutness_assets.domain.id_ranges import SongIdRange
 from aboutness_assets.domain.songs import Song
 from aboutness_assets.pipeline.report import Report
@@ -41,6 +42,13 @@ FAILED_SONGS_SHOWN = 100
 WHOLE_TABLE_BELOW_BYTES = 8 * 2**20
 """Up to this size of the main heap (about 25,000 rows) checks after a range look at all of the table: it
 costs no more than the range alone (benchmarks/growth.py)."""
+
+LONG_LOOK_ABOVE_BYTES = 512 * 2**20
+"""From this size of the main heap on (about 3 million rows) a look at all rows may outlast the 60 s that a
+sensor's tick has: ten million rows take 20 s of CPU when all is in memory (benchmarks/growth.py)."""
+
+MANY_RANGES = 1_000
+"""To look at more ranges takes as long as a look at all rows."""
 
 RANGES_AT_ONCE = 50
 """Ranges in one statement: Postgres compares each row that it reads with each of them."""
@@ -63,6 +71,7 @@ async def evaluate_criteria(
     killed run left behind, and those that are known to violate something; but all rows where the table is
     small, and where no look at all of it is on record. Without range_keys, all rows.
     since_last_look: as after a run, though none has just written: for what runs that ended early left behind.
+    Then WholeLookNeeded is raised where the rows to look at are too many for a sensor's tick.
     partition_keys: all ranges, so that the songs of the others need not be counted again.
     """
     verification = session.verification
@@ -71,13 +80,22 @@ async def evaluate_criteria(
         verified = {key: marked[key] for key in await hold_idle(marked)}
         ranges = sorted({*range_keys, *verified} - {WHOLE_TABLE_KEY})
         async with _open_looking(session) as looking:
-            is_small = await heap_bytes(looking.reader.connection) <= whole_table_below_bytes
+            heap = await heap_bytes(looking.reader.connection)
+            is_small, is_large = heap <= whole_table_below_bytes, heap > LONG_LOOK_ABOVE_BYTES
             last = await verification.whole_look(looking.reader.demands)
             found = None
-            is_enough = since_last_look or range_keys
+            has_little_time = since_last_look and is_large
+            is_enough = bool(range_keys) or (
+                since_last_look and not (has_little_time and len(ranges) > MANY_RANGES)
+            )
             if is_enough and last is not None and not is_small and WHOLE_TABLE_KEY not in verified:
                 found = await looking.at_ranges(ranges, last, await verification.violations())
             is_whole = found is None
+            if is_whole and has_little_time:
+                raise WholeLookNeeded(
+                    "More rows of song_aboutness are to be looked at than a sensor has time for. Run the job "
+                    "aboutness_checks."
+                )
             found = found or await looking.at_everything()
         if not found.is_named:
             await verification.forget_whole_look()

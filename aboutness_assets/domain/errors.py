@@ -35,6 +35,10 @@ class InvalidPartitionKey(AboutnessError):
     """A partition key that no range of song_id was ever written as."""
 
 
+class WholeLookNeeded(AboutnessError):
+    """All rows of a large table are to be looked at, by somebody who has no time for that."""
+
+
 def first_error(
     group: BaseExceptionGroup[BaseException], kinds: tuple[type[Exception], ...]
 ) -> BaseException:

@@ -64,13 +64,18 @@ def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> str:
 
 
 def tick_with_cursor(instance: dg.DagsterInstance, cursor: str | None) -> tuple[str, str | None]:
+    result = sensor_result(instance, cursor)
+    assert isinstance(result.skip_reason, dg.SkipReason)
+    return result.skip_reason.skip_message or "", result.cursor
+
+
+def sensor_result(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
     with dg.build_sensor_context(
         instance=instance, resources={"settings": SettingsResource()}, definitions=defs, cursor=cursor
     ) as context:
         result = checks_after_failed_runs(context)
     assert isinstance(result, dg.SensorResult)
-    assert isinstance(result.skip_reason, dg.SkipReason)
-    return result.skip_reason.skip_message or "", result.cursor
+    return result
 
 
 def shown(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -133,4 +138,25 @@ def test_a_run_that_is_active_is_not_anticipated_and_a_verdict_hidden_by_a_later
     assert said.startswith("Shown again, as they were newer than what was shown: emotions_text_")
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(KEYS))
     assert {record.run_id for record in newest.values()} == {""}
+    assert tick(instance) == NOTHING_LEFT_OUT
+
+
+def test_a_look_that_outlasts_a_tick_is_left_to_one_run_of_the_checks(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aboutness_assets.acceptance.evaluate.LONG_LOOK_ABOVE_BYTES", -1)
+    instance.report_run_canceled(created_run(instance, "song_aboutness_backfill"))
+
+    launched = sensor_result(instance, "what the runs were before")
+
+    assert launched.skip_reason is None
+    assert launched.cursor is None  # the next tick looks again
+    assert len(launched.run_requests or ()) == 1
+    run = created_run(instance, "aboutness_checks")
+    assert tick(instance).endswith(f"The run {run.run_id[:8]} of aboutness_checks does that.")
+    instance.report_run_canceled(run)
+    assert "ended as CANCELED: none is launched before" in tick(instance)
+
+    assert execute(instance, created_run(instance, "aboutness_checks"))
+
     assert tick(instance) == NOTHING_LEFT_OUT

@@ -5,29 +5,45 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster import AssetCheckEvaluation
+from dagster import AssetCheckEvaluation, DagsterRunStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from aboutness_assets.domain.errors import WholeLookNeeded
 from aboutness_assets.orchestration.check_history import CheckState, check_states
 from aboutness_assets.orchestration.checks import acceptance_checks, acceptance_results
+from aboutness_assets.orchestration.jobs import aboutness_checks
 from aboutness_assets.orchestration.preflight import preflight_check, preflight_result
 from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.verdict_results import evaluation_of
 
 SECONDS_BETWEEN_TICKS = 15
 
+REST_AFTER_A_FAILURE = timedelta(hours=1)
+"""Between two runs of aboutness_checks, where the first one did not succeed."""
+
 ACCEPTANCE_KEYS = frozenset(acceptance_checks.check_keys)
 PREFLIGHT_KEYS = frozenset(preflight_check.check_keys)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """What a tick says; outlasted: what is left to do takes longer than a tick may."""
+
+    said: str
+    outlasted: bool = False
+
+
 @dg.sensor(
+    job=aboutness_checks,
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
     description="Every 15 seconds: evaluates the checks that a failed or canceled run left out, so that they "
-    "say what the table is, and shows the newest verdict where Dagster shows an older one. It starts no run "
-    "and spends nothing.",
+    "say what the table is, and shows the newest verdict where Dagster shows an older one. Spends nothing. "
+    "Where several million rows are to be looked at, it starts the job aboutness_checks.",
 )
 def checks_after_failed_runs(
     context: dg.SensorEvaluationContext, settings: SettingsResource
@@ -38,10 +54,33 @@ def checks_after_failed_runs(
     """
     runs_now = _state_of_runs(context.instance)
     if runs_now and runs_now == context.cursor:
-        said = "No run has changed since the last tick."
+        tick = _Tick("No run has changed since the last tick.")
     else:
-        said = _make_true(context.instance, settings, context.log)
-    return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=runs_now)
+        tick = _make_true(context.instance, settings, context.log)
+    if not tick.outlasted:
+        return dg.SensorResult(skip_reason=dg.SkipReason(tick.said), cursor=runs_now)
+    # The cursor stays, so that the next tick looks again.
+    if why_not := _why_not_launched(context.instance):
+        return dg.SensorResult(skip_reason=dg.SkipReason(f"{tick.said} {why_not}"))
+    context.log.info("%s A run of aboutness_checks is launched.", tick.said)
+    return dg.SensorResult(run_requests=[dg.RunRequest()])
+
+
+def _why_not_launched(instance: dg.DagsterInstance) -> str:
+    """Why no run of aboutness_checks is launched now; '' where nothing is in the way."""
+    latest = instance.get_run_records(dg.RunsFilter(job_name=aboutness_checks.name), limit=1)
+    if not latest or latest[0].dagster_run.is_success:
+        return ""
+    run_id, run = latest[0].dagster_run.run_id[:8], latest[0].dagster_run
+    if not run.is_finished:
+        return f"The run {run_id} of aboutness_checks does that."
+    again_at = latest[0].create_timestamp + REST_AFTER_A_FAILURE
+    if again_at <= datetime.now(UTC):
+        return ""
+    return (
+        f"The run {run_id} of aboutness_checks, which does that, ended as {run.status.value}: none is "
+        f"launched before {again_at:%H:%M} UTC."
+    )
 
 
 def _state_of_runs(instance: dg.DagsterInstance) -> str:
@@ -52,7 +91,10 @@ def _state_of_runs(instance: dg.DagsterInstance) -> str:
     return latest[0].update_timestamp.isoformat() if latest else ""
 
 
-def _make_true(instance: dg.DagsterInstance, settings: SettingsResource, log: logging.Logger) -> str:
+def _make_true(instance: dg.DagsterInstance, settings: SettingsResource, log: logging.Logger) -> _Tick:
+    started = dg.RunsFilter(job_name=aboutness_checks.name, statuses=[DagsterRunStatus.STARTED])
+    if instance.get_runs_count(started):  # a look at all rows may take minutes, and nobody looks beside it
+        return _Tick("A run of aboutness_checks evaluates the checks.")
     states = check_states(instance, ACCEPTANCE_KEYS | PREFLIGHT_KEYS)
     shown_again = [state for state in states if state.is_hidden and not state.left_out_by]
     for state in shown_again:
@@ -62,7 +104,7 @@ def _make_true(instance: dg.DagsterInstance, settings: SettingsResource, log: lo
         shown_again
     )
     if not left_out:
-        return " ".join(said) or "No run left a check out: each shows its newest verdict."
+        return _Tick(" ".join(said) or "No run left a check out: each shows its newest verdict.")
 
     in_force = settings.load()
     did_not_pass = {state.key for state in states if state.newest and not state.newest.passed}
@@ -72,18 +114,24 @@ def _make_true(instance: dg.DagsterInstance, settings: SettingsResource, log: lo
         instance,
         (left_out.keys() | did_not_pass) & PREFLIGHT_KEYS,
         lambda: [preflight_result(in_force, log)],
-    ) + _evaluate(
-        instance,
-        left_out.keys() & ACCEPTANCE_KEYS,
-        lambda: acceptance_results(in_force, instance, log, since_last_look=True),
     )
+    runs = _runs(sorted(frozenset[str]().union(*left_out.values())))
+    try:
+        evaluated += _evaluate(
+            instance,
+            left_out.keys() & ACCEPTANCE_KEYS,
+            lambda: acceptance_results(in_force, instance, log, since_last_look=True),
+        )
+    except dg.Failure as failure:
+        if not isinstance(failure.__cause__, WholeLookNeeded):
+            raise
+        return _Tick(f"{runs} left checks out, and a look at all rows takes longer than a tick may.", True)
     failed = [result.check_name for result in evaluated if not result.passed]
-    runs = sorted(frozenset[str]().union(*left_out.values()))
     said.append(
-        f"{_runs(runs)} left checks out. Evaluated {len(evaluated)}: "
+        f"{runs} left checks out. Evaluated {len(evaluated)}: "
         + (f"these do not pass: {', '.join(failed)}." if failed else "all pass.")
     )
-    return " ".join(said)
+    return _Tick(" ".join(said))
 
 
 def _evaluate(
