@@ -33,7 +33,7 @@ RANGES = "song_id_ranges"
 API_KEY = "sk-secret-of-the-acceptance-tests"
 
 JOB_SECONDS = 120
-START_SECONDS = 90
+START_SECONDS = 300
 STOP_SECONDS = 10
 
 
