@@ -28,6 +28,7 @@ from typing import Any
 
 import dagster as dg
 import psycopg
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from tests.support.dagster_project import DagsterDev, DagsterProject
 from tests.support.money import CHAT_PRICES, EMBEDDING_PRICE
@@ -107,7 +108,7 @@ class Machine:
                 self.processes.append(
                     subprocess.Popen(
                         self.command(*exec_start(unit, self.environment)),
-                        env=self.environment,
+                        env=self.environment | environment_of(unit),
                         stdout=log,
                         stderr=subprocess.STDOUT,
                     )
@@ -123,15 +124,22 @@ class Machine:
 
 def exec_start(unit: str, environment: dict[str, str]) -> list[str]:
     """The command of a unit, with the variables that systemd would put in."""
-    [line] = [
-        line
-        for line in (ROOT / "deploy" / f"{unit}.service").read_text().splitlines()
-        if line.startswith("ExecStart=")
-    ]
-    words = shlex.split(line.removeprefix("ExecStart="))
+    [line] = _lines(unit, "ExecStart=")
+    words = shlex.split(line)
     return [
         environment[word[2:-1]] if word.startswith("${") and word.endswith("}") else word for word in words
     ]
+
+
+def environment_of(unit: str) -> dict[str, str]:
+    """The variables that a unit sets itself."""
+    pairs = (line.partition("=") for line in _lines(unit, "Environment="))
+    return {name: value for name, _, value in pairs}
+
+
+def _lines(unit: str, key: str) -> list[str]:
+    lines = (ROOT / "deploy" / f"{unit}.service").read_text().splitlines()
+    return [line.removeprefix(key) for line in lines if line.startswith(key)]
 
 
 def many_songs(number: int) -> Iterator[tuple[int, str, str]]:
@@ -198,6 +206,20 @@ class Trial:
         with self.project.instance() as instance:
             runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         return {run.run_id for run in runs if address in run.tags.get(".dagster/grpc_info", "")}
+
+    def stages(self, lost: set[str], since: float) -> dict[str, list[int]]:
+        """When lost runs were noticed and their successors started, in seconds; sorted."""
+        with self.project.instance() as instance:
+            old = instance.get_run_records(dg.RunsFilter(run_ids=list(lost)))
+            new = [
+                record
+                for run_id in lost
+                for record in instance.get_run_records(dg.RunsFilter(tags={PARENT_RUN_ID_TAG: run_id}))
+            ]
+        return {
+            "noticed": sorted(round(record.end_time - since) for record in old if record.end_time),
+            "started again": sorted(round(record.start_time - since) for record in new if record.start_time),
+        }
 
     def sent(self, run_ids: set[str]) -> bool:
         """Whether one of the runs has sent a request."""
@@ -354,6 +376,7 @@ def succeed(trial: Trial, name: str, what: str, strike: Callable[[], None]) -> N
         f"a successor of {name}",
     )
     trial.tell(f"{what}: its ranges are another's and go on after, s", round(took))
+    trial.tell("of it, s", trial.stages(lost, struck_at.timestamp()))
 
 
 def faults(trial: Trial) -> None:

@@ -11,8 +11,7 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from aboutness_assets.domain.errors import SettingsError
-from aboutness_assets.orchestration.instance import workers
-from aboutness_assets.orchestration.instance.workers import WorkersRunLauncher, read_workers
+from aboutness_assets.orchestration.instance.workers import SILENT_SECONDS, WorkersRunLauncher, read_workers
 
 
 @pytest.fixture
@@ -34,18 +33,25 @@ def silent() -> str:
         return f"127.0.0.1:{closed.getsockname()[1]}"
 
 
-def launcher_of(instance: dg.DagsterInstance, *addresses: str) -> WorkersRunLauncher:
-    launcher = WorkersRunLauncher(addresses)
+def launcher_of(
+    instance: dg.DagsterInstance, *addresses: str, silent_seconds: float = SILENT_SECONDS
+) -> WorkersRunLauncher:
+    launcher = WorkersRunLauncher(addresses, silent_seconds=silent_seconds)
     launcher.register_instance(instance)
     return launcher
 
 
-def run_on(instance: dg.DagsterInstance, worker: str, number: int) -> dg.DagsterRun:
+def run_on(
+    instance: dg.DagsterInstance,
+    worker: str,
+    number: int,
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
+) -> dg.DagsterRun:
     host, _, port = worker.rpartition(":")
     run = dg.DagsterRun(
         "job",
         run_id=f"00000000-0000-0000-0000-{number:012}",
-        status=dg.DagsterRunStatus.STARTED,
+        status=status,
         tags={GRPC_INFO_TAG: json.dumps({"host": host, "port": int(port)})},
     )
     instance.add_run(run)
@@ -69,14 +75,25 @@ def test_a_silent_worker_gets_no_run(instance: dg.DagsterInstance, listening: li
         launcher_of(instance, silent).choose("a")
 
 
-def test_a_worker_is_lost_when_it_was_silent_for_a_while(
-    instance: dg.DagsterInstance, silent: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launcher = launcher_of(instance, silent)
+def test_a_worker_is_lost_when_it_was_silent_for_a_while(instance: dg.DagsterInstance, silent: str) -> None:
     run = run_on(instance, silent, 1)
-    assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
-    monkeypatch.setattr(workers, "SILENT_SECONDS", 0.0)
-    assert launcher.check_run_worker_health(run).status == WorkerStatus.NOT_FOUND
+    assert launcher_of(instance, silent).check_run_worker_health(run).status == WorkerStatus.RUNNING
+    lost = launcher_of(instance, silent, silent_seconds=0).check_run_worker_health(run)
+    assert lost.status == WorkerStatus.NOT_FOUND
+
+
+def test_runs_that_had_not_started_on_a_lost_worker_fail_with_it(
+    instance: dg.DagsterInstance, listening: list[str], silent: str
+) -> None:
+    starting = dg.DagsterRunStatus.STARTING
+    started = run_on(instance, silent, 1)
+    there, elsewhere = run_on(instance, silent, 2, starting), run_on(instance, listening[0], 3, starting)
+    launcher_of(instance, silent).check_run_worker_health(started)
+    assert instance.get_run_by_id(there.run_id) == there
+    launcher_of(instance, silent, silent_seconds=0).check_run_worker_health(started)
+    lost = instance.get_run_by_id(there.run_id)
+    assert lost and lost.status == dg.DagsterRunStatus.FAILURE
+    assert instance.get_run_by_id(elsewhere.run_id) == elsewhere
 
 
 def test_workers_are_read() -> None:

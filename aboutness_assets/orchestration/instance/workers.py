@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
 import time
@@ -25,8 +26,11 @@ from aboutness_assets.orchestration.instance.run_launcher import WatchedRunLaunc
 CONNECT_SECONDS = 2.0
 """A host that takes no connection for so long is silent."""
 
-SILENT_SECONDS = 8.0
+SILENT_SECONDS = 6.0
 """After so much silence the runs of a host are given up; a moment without network costs nothing."""
+
+ANSWER_HOLDS_SECONDS = 1.0
+"""For so long nobody asks again, so that the runs of a silent host wait for it once, not one by one."""
 
 
 class WorkersRunLauncher(WatchedRunLauncher):
@@ -38,9 +42,16 @@ class WorkersRunLauncher(WatchedRunLauncher):
     wait there until Postgres has given the locks of the silent host away.
     """
 
-    def __init__(self, workers: Sequence[str], inst_data: ConfigurableClassData | None = None) -> None:
+    def __init__(
+        self,
+        workers: Sequence[str],
+        inst_data: ConfigurableClassData | None = None,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
         super().__init__(inst_data)
         self._workers = list(workers)
+        self._silent_seconds = silent_seconds
+        self._network = _Network()
         self._choosing = threading.Lock()
         self._chosen: dict[str, str] = {}
         self._silent_since: dict[str, float] = {}
@@ -72,17 +83,24 @@ class WorkersRunLauncher(WatchedRunLauncher):
             self._chosen.pop(run.run_id, None)
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the worker of a run can be reached, and still has the run's process."""
+        """Whether the worker of a run can be reached, and still has the run's process.
+
+        run_monitoring asks this of started runs alone. So when a worker is given up, the runs that had not
+        started there yet are failed here; else they would wait for start_timeout_seconds.
+        """
         worker = worker_of(run)
-        if worker is None or is_reachable(worker):
+        asked_at = time.monotonic()
+        if worker is None or self._network.reaches(worker):
             self._silent_since.pop(worker or "", None)
             return super().check_run_worker_health(run)
-        silent_for = time.monotonic() - self._silent_since.setdefault(worker, time.monotonic())
-        if silent_for < SILENT_SECONDS:
+        silent_for = time.monotonic() - self._silent_since.setdefault(worker, asked_at)
+        if silent_for < self._silent_seconds:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(
-            WorkerStatus.NOT_FOUND, f"Its worker {worker} has not been reached for {silent_for:.0f} s."
-        )
+        why = f"Its worker {worker} has not been reached for {silent_for:.0f} s."
+        for starting in self._instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
+            if worker_of(starting) == worker:
+                self._instance.report_run_failed(starting, why)
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, why)
 
     def choose(self, run_id: str) -> str:
         """The worker for a run. Raises DagsterUserCodeUnreachableError where none can be reached."""
@@ -91,7 +109,7 @@ class WorkersRunLauncher(WatchedRunLauncher):
             places = {run.run_id: worker_of(run) for run in runs if run.run_id != run_id} | self._chosen
             busy = Counter(place for place in places.values() if place)
             for worker in sorted(self._workers, key=lambda worker: busy[worker]):
-                if is_reachable(worker):
+                if self._network.reaches(worker):
                     self._chosen[run_id] = worker
                     return worker
         raise DagsterUserCodeUnreachableError(
@@ -121,8 +139,24 @@ def worker_of(run: dg.DagsterRun) -> str | None:
     return None
 
 
-def is_reachable(worker: str) -> bool:
-    """Whether a worker takes a connection: a busy one does, as its system answers for it."""
+class _Network:
+    """Which workers can be reached, as it was found within the last moment."""
+
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._found: dict[str, tuple[bool, float]] = {}
+
+    def reaches(self, worker: str) -> bool:
+        """Whether a worker takes a connection: a busy one does, as its system answers for it."""
+        with self._asking:
+            reached, found_at = self._found.get(worker, (False, -math.inf))
+            if time.monotonic() - found_at > ANSWER_HOLDS_SECONDS:
+                reached = _takes_a_connection(worker)
+                self._found[worker] = reached, time.monotonic()
+            return reached
+
+
+def _takes_a_connection(worker: str) -> bool:
     host, _, port = worker.rpartition(":")
     with suppress(OSError), socket.create_connection((host, int(port)), CONNECT_SECONDS):
         return True
