@@ -1,7 +1,6 @@
 """Tells the person who watches a run why it waits, while it does."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,8 +20,7 @@ async def waits_told(
         yield
     finally:
         telling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await telling
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 async def _tell(senders: Sequence[Sender], log: logging.Logger, seconds: float) -> None:
