@@ -72,7 +72,8 @@ def person(
     """A person at an empty page; pictures go to the test's tmp_path unless --pictures is given."""
     with open_page() as page:
         start = f"{dev.url}/assets/song_aboutness"
-        yield Person(page, start, runbook.steps(), ui_result, pictures or tmp_path, tmp_path)
+        log = dev.project.home / "dev.log"
+        yield Person(page, start, runbook.steps(), ui_result, pictures or tmp_path, tmp_path, log)
 
 
 def test_a_person_follows_the_runbook(
@@ -134,7 +135,7 @@ def test_a_person_follows_the_runbook(
         person.press("Cancel backfill", page.get_by_role("menuitem", name="Cancel backfill"))
         dialog = page.get_by_role("dialog").filter(has_text="In progress runs")
         person.press("Cancel backfill", dialog.get_by_role("button", name="Cancel backfill"))
-        person.read("Canceled", milliseconds=RUN_MILLISECONDS)
+        person.read_eventually("Canceled")
 
     stand_in.control({})
     with person.step("Continue"):

@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from re import Pattern
 
@@ -33,6 +33,12 @@ UI_MILLISECONDS = 60_000
 RUN_MILLISECONDS = 240_000
 """For a run or a backfill to end; the backfill daemon looks every 30 s."""
 
+RELOAD_MILLISECONDS = 60_000
+"""After so long a person reloads a page that should have changed."""
+
+LINES_QUOTED = 80
+"""Of Dagster's log, where a step fails."""
+
 
 @contextmanager
 def open_page() -> Iterator[Page]:
@@ -50,7 +56,8 @@ class Person:
     """Presses and reads what the runbook names, in its order.
 
     start: where each step starts. runbook: for each step the words that stand in bold. tell: hears of each
-    step that was done. pictures: where pictures go. scratch: where a picture of a failure goes.
+    step that was done. pictures: where pictures go. scratch: where a picture of a failure goes. server_log:
+    what Dagster printed, whose end a failure quotes.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Person:
         tell: Callable[..., None],
         pictures: Path,
         scratch: Path,
+        server_log: Path,
     ) -> None:
         self.page = page
         self._start = start
@@ -68,6 +76,7 @@ class Person:
         self._tell = tell
         self._pictures = pictures
         self._scratch = scratch
+        self._server_log = server_log
         self._words: list[str] = []
         self._clicks = 0
         self.done: set[str] = set()
@@ -83,6 +92,8 @@ class Person:
         except BaseException as failure:
             done = " → ".join(self._words)
             failure.add_note(f"In the step {heading!r} of the runbook, after {done or 'its start'}.")
+            lines = self._server_log.read_text().splitlines()[-LINES_QUOTED:]
+            failure.add_note("\n".join(["Dagster printed last:", *(line[:200] for line in lines)]))
             self._take(self._scratch / "failed.png")
             raise
         assert self._words == list(self._runbook[heading]), (
@@ -106,6 +117,17 @@ class Person:
         """Wait until these words are seen."""
         self._words.append(words)
         expect(self._bearing(words, where)).to_be_visible(timeout=milliseconds)
+
+    def read_eventually(self, words: str) -> None:
+        """Wait until these words are seen for a run or a backfill, and reload a page that stands still."""
+        self._words.append(words)
+        seen = self._bearing(words, None)
+        for _ in range(RUN_MILLISECONDS // RELOAD_MILLISECONDS):
+            with suppress(AssertionError):
+                expect(seen).to_be_visible(timeout=RELOAD_MILLISECONDS)
+                return
+            self.page.reload()
+        expect(seen).to_be_visible()
 
     def show(self, name: str) -> Locator:
         """Open the table that a run's log, or an asset, keeps under this name."""
