@@ -155,6 +155,31 @@ async def test_songs_are_read_from_a_replica_and_its_lag_costs_nothing(
     assert findings["ABOUTNESS_CATALOGUE_URL"].outcome == "pass"
 
 
+async def test_a_page_that_a_standby_cancels_is_read_again(pair: Pair, stand_in: StandIn) -> None:
+    backfills = Backfills(make_service(pair.primary, songs=sample_songs(40)), stand_in)
+    canceled = "select confl_lock from pg_stat_database_conflicts where datname = current_database()"
+    standby_url = pair.of_standby(backfills.service.admin_url)
+
+    def disturb_the_read() -> None:
+        with psycopg.connect(standby_url, autocommit=True) as standby:
+            while not standby.execute("select from pg_stat_activity where wait_event = 'PgSleep'").fetchall():
+                pass
+            backfills.arrange("alter table songs alter column title set storage extended")
+            while standby.execute(canceled).fetchone() == (0,):
+                pass
+
+    with psycopg.connect(pair.of_standby(pair.primary.url()), autocommit=True) as standby:
+        standby.execute("alter system set max_standby_streaming_delay = 0")
+        standby.execute("select pg_reload_conf()")
+    disturbed = asyncio.create_task(asyncio.to_thread(disturb_the_read))
+    report = await backfills.fill(
+        catalogue_url=pair.of_standby(backfills.service.url),
+        songs_query="select song_id, title, artist from songs where pg_sleep(0.03) is not null",
+    )
+    await disturbed
+    assert report.songs_written == 40
+
+
 async def test_the_preflight_names_a_replica_that_cannot_be_used(
     make_service: MakeService, stand_in: StandIn
 ) -> None:

@@ -4,9 +4,13 @@ Every function takes ``songs_query``, the setting ABOUTNESS_SONGS_QUERY: a SELEC
 only ever used as a subquery. Where ranges are cut is range_boundaries.py's.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from psycopg import AsyncConnection, sql
+from psycopg.errors import SerializationFailure
 from psycopg_pool import AsyncConnectionPool
 
 from aboutness_assets.database.service.connection import keep_short
@@ -18,6 +22,11 @@ from aboutness_assets.domain.songs import IdType, Song, SongId, song_id_of
 
 PAGE_SIZE = 1000
 """Songs read at once."""
+
+PAGE_ATTEMPTS = 6
+"""A standby cancels a read that is in the way of what it replays; a page is asked for so often."""
+
+SECONDS_BETWEEN_ATTEMPTS = 0.5
 
 # One song per id, whatever a join repeats. The inner limit keeps Postgres at one look into the primary key
 # per song: otherwise it reads all of song_aboutness wherever it believes that table small, as it does while
@@ -122,20 +131,32 @@ async def _pages(
     after: SongId | None = None
     while True:
         condition, parameters = within_after(song_id_range, after)
-        async with pool.connection() as connection:
-            await keep_short(connection)
-            cursor = await read_songs(
-                connection,
-                statement.format(songs=songs_subquery(songs_query), within=condition),
-                parameters | {"limit": page_size},
-            )
-            rows = await cursor.fetchall()
+        page = statement.format(songs=songs_subquery(songs_query), within=condition)
+        rows = await _page(pool, page, parameters | {"limit": page_size})
         yield [
             _song(id_type, song_id, title, artist) for song_id, title, artist, has_row in rows if not has_row
         ]
         if len(rows) < page_size:
             return
         after = song_id_of(rows[-1][0], id_type)
+
+
+async def _page(
+    pool: AsyncConnectionPool[AsyncConnection], statement: sql.Composed, parameters: Mapping[str, object]
+) -> list[tuple[Any, ...]]:
+    for _ in range(PAGE_ATTEMPTS - 1):
+        with suppress(SerializationFailure):
+            return await _page_once(pool, statement, parameters)
+        await asyncio.sleep(SECONDS_BETWEEN_ATTEMPTS)
+    return await _page_once(pool, statement, parameters)
+
+
+async def _page_once(
+    pool: AsyncConnectionPool[AsyncConnection], statement: sql.Composed, parameters: Mapping[str, object]
+) -> list[tuple[Any, ...]]:
+    async with pool.connection() as connection:
+        await keep_short(connection)
+        return await (await read_songs(connection, statement, parameters)).fetchall()
 
 
 async def songs_without_row(
