@@ -65,7 +65,7 @@ def runs_on(hosts: Network, tmp_path: Path) -> Iterator[Callable[[str], Forks]]:
         forks.end()
 
 
-@pytest.mark.soak
+@pytest.mark.thorough
 async def test_a_host_that_is_cut_off_is_succeeded_and_neither_pays_nor_writes_beside_its_successor(
     hosts: Network,
     backfills: Backfills,
