@@ -12,8 +12,6 @@ import dagster as dg
 import kubernetes_validate
 import pytest
 import yaml
-from dagster_k8s.job import construct_dagster_k8s_job
-from kubernetes import client
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -57,6 +55,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
     The storage is left out (SQLite instead), and a kubeconfig names the API server, as this is no pod.
     """
+    from dagster_k8s.job import construct_dagster_k8s_job  # half a second in every process that collects
+    from kubernetes import client
+
     home = tmp_path_factory.mktemp("home")
     (home / "kubeconfig").write_text(KUBECONFIG)
     launcher = LAUNCHER | {"load_incluster_config": False, "kubeconfig_file": str(home / "kubeconfig")}
