@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import WorkerStatus
+from dagster._core.errors import DagsterLaunchFailedError, DagsterUserCodeUnreachableError
+from dagster._core.launcher import DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from aboutness_assets.domain.errors import SettingsError
@@ -94,6 +94,27 @@ def test_runs_that_had_not_started_on_a_lost_worker_fail_with_it(
     lost = instance.get_run_by_id(there.run_id)
     assert lost and lost.status == dg.DagsterRunStatus.FAILURE
     assert instance.get_run_by_id(elsewhere.run_id) == elsewhere
+
+
+def test_a_worker_that_is_being_stopped_costs_no_run(
+    instance: dg.DagsterInstance, listening: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code server takes connections, and refuses runs, until it has ended: up to a minute."""
+    refusals = ["Tried to start a run on a server after telling it to shut down", "Something else"]
+
+    def refuse(*_: object) -> None:
+        raise DagsterLaunchFailedError(refusals.pop(0))  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(DefaultRunLauncher, "launch_run_from_grpc_client", refuse)
+    launcher = launcher_of(instance, *listening)
+    context = LaunchRunContext(dagster_run=run_on(instance, listening[0], 1), workspace=None)
+    with pytest.raises(DagsterUserCodeUnreachableError, match="is being stopped"):
+        launcher.launch_run(context)
+    assert [launcher.choose("a"), launcher.choose("b")] == [listening[1], listening[1]]
+    with pytest.raises(DagsterLaunchFailedError, match="Something else"):
+        launcher.launch_run(context)
+    monkeypatch.setattr(workers, "STOPPING_SECONDS", 0.0)
+    assert launcher.choose("c") == listening[0]
 
 
 def test_workers_are_read() -> None:

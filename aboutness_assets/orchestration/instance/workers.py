@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.errors import DagsterLaunchFailedError, DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.tags import GRPC_INFO_TAG
@@ -31,6 +31,9 @@ SILENT_SECONDS = 6.0
 
 ANSWER_HOLDS_SECONDS = 1.0
 """For so long nobody asks again, so that the runs of a silent host wait for it once, not one by one."""
+
+STOPPING_SECONDS = 10.0
+"""For so long a worker that refused a run because it is being stopped is given no other."""
 
 
 class WorkersRunLauncher(WatchedRunLauncher):
@@ -55,6 +58,7 @@ class WorkersRunLauncher(WatchedRunLauncher):
         self._choosing = threading.Lock()
         self._chosen: dict[str, str] = {}
         self._silent_since: dict[str, float] = {}
+        self._refused_at: dict[str, float] = {}
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class WorkersRunLauncher(WatchedRunLauncher):
         return cls(read_workers(config_value["workers"]), inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Start the run on a worker. Raises DagsterUserCodeUnreachableError where none can be reached."""
+        """Start the run on a worker. Raises DagsterUserCodeUnreachableError where none can take it now."""
         run = context.dagster_run
         worker = self.choose(run.run_id)
         try:
@@ -79,6 +83,12 @@ class WorkersRunLauncher(WatchedRunLauncher):
                 raise
             # No answer in time is no refusal: to queue the run again could start it twice. If it does not
             # begin, run_monitoring fails it (start_timeout_seconds), and it is started under another id.
+        except DagsterLaunchFailedError as refused:
+            # Dagster would fail the run, and its retries too, for as long as the worker takes to stop.
+            if "after telling it to shut down" not in str(refused):
+                raise
+            self._refused_at[worker] = time.monotonic()
+            raise DagsterUserCodeUnreachableError(f"The worker {worker} is being stopped.") from refused
         finally:
             self._chosen.pop(run.run_id, None)
 
@@ -109,12 +119,16 @@ class WorkersRunLauncher(WatchedRunLauncher):
             places = {run.run_id: worker_of(run) for run in runs if run.run_id != run_id} | self._chosen
             busy = Counter(place for place in places.values() if place)
             for worker in sorted(self._workers, key=lambda worker: busy[worker]):
-                if self._network.reaches(worker):
+                if not self._is_stopping(worker) and self._network.reaches(worker):
                     self._chosen[run_id] = worker
                     return worker
         raise DagsterUserCodeUnreachableError(
             f"None of the workers {', '.join(self._workers)} can be reached; the run is started when one can."
         )
+
+    def _is_stopping(self, worker: str) -> bool:
+        refused_at = self._refused_at.get(worker)
+        return refused_at is not None and time.monotonic() - refused_at < STOPPING_SECONDS
 
 
 def read_workers(text: str) -> list[str]:
