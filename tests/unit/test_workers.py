@@ -113,7 +113,7 @@ def test_a_worker_that_is_being_stopped_costs_no_run(
     assert [launcher.choose("a"), launcher.choose("b")] == [listening[1], listening[1]]
     with pytest.raises(DagsterLaunchFailedError, match="Something else"):
         launcher.launch_run(context)
-    monkeypatch.setattr(workers, "STOPPING_SECONDS", 0.0)
+    monkeypatch.setattr("aboutness_assets.orchestration.instance.workers.STOPPING_SECONDS", 0.0)
     assert launcher.choose("c") == listening[0]
 
 
