@@ -25,6 +25,7 @@ from tests.support.service_database import ServiceDatabase
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 START_SECONDS = 120
+USER = 10001
 
 
 class Image:
@@ -88,7 +89,7 @@ class Image:
             self._borrow_packages()
             return
         if command.startswith("python "):
-            command = f"{shlex.quote(sys.executable)} {command.removeprefix('python ')}"
+            command = f"{shlex.quote(interpreter())} {command.removeprefix('python ')}"
         environment = os.environ | self.environment
         done = subprocess.run(
             ["sh", "-ec", command],
@@ -123,12 +124,20 @@ def make_image() -> Iterator[Callable[..., Image]]:
     shutil.rmtree(directory)
 
 
-def can_run_as(python: str, user: int) -> bool:
-    """Whether that user may start this interpreter, which may lie in the home of another one."""
+def runs_as_the_images_user(python: str, module: str) -> bool:
+    """Whether that user may start an interpreter, which may lie in another one's home, and read a module."""
     try:
-        return subprocess.run([python, "-c", ""], check=False, user=user, cwd="/").returncode == 0
+        done = subprocess.run([python, "-c", f"import {module}"], check=False, user=USER, cwd="/")
     except PermissionError:
         return False
+    return done.returncode == 0
+
+
+def interpreter() -> str:
+    """A Python of our version for the image: the system's, where the image's user may not start ours."""
+    of_system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    able = (python for python in (sys.executable, of_system) if runs_as_the_images_user(python, "ensurepip"))
+    return next(able, sys.executable)
 
 
 @pytest.mark.thorough
@@ -140,6 +149,7 @@ def test_the_images_command_serves_the_code_and_its_instance_is_that_of_the_pods
     assert image.command[:3] == ["dagster", "api", "grpc"]
     port = free_port(0)
     of_pod = image.environment | {"DATABASE_URL": service.url, "DAGSTER_PG_URL": service.ops_url}
+    user = USER if runs_as_the_images_user(image.python, "dagster_shared") else None
     shutil.copy(KUBERNETES / "dagster.yaml", image.environment["DAGSTER_HOME"])
     program = shutil.which(image.command[0], path=image.environment["PATH"]) or ""
     assert program.startswith(str(image.directory))
@@ -147,12 +157,13 @@ def test_the_images_command_serves_the_code_and_its_instance_is_that_of_the_pods
     found = subprocess.check_output([image.python, "-c", where], cwd=image.workdir, env=of_pod, text=True)
     assert found.startswith(str(image.directory))
     command = [program, *(str(port) if part == "3030" else part for part in image.command[1:])]
-    with subprocess.Popen(command, cwd=image.workdir, env=of_pod) as server:
+    with subprocess.Popen(command, cwd=image.workdir, env=of_pod, user=user) as server:
         try:
             health = subprocess.run(
                 [image.directory / "opt/venv/bin/aboutness-health"],
                 cwd=image.workdir,
                 env=of_pod,
+                user=user,
                 capture_output=True,
                 text=True,
                 check=False,
@@ -186,7 +197,7 @@ def test_the_image_loads_the_code_as_a_user_without_rights(make_image: Callable[
         capture_output=True,
         text=True,
         check=False,
-        user=10001 if can_run_as(image.python, 10001) else None,
+        user=USER if runs_as_the_images_user(image.python, "dagster_shared") else None,
     )
     assert done.returncode == 0, done.stderr
     where, _, not_needed = done.stdout.strip().partition(" ")
