@@ -319,7 +319,8 @@ def _result(a_range: Mapping[str, Cost], whole: Mapping[str, Cost]) -> Result:
             f"Median wall times, and mean CPU of the process and Postgres, of {TURNS} turns on each "
             f"catalogue, all in one Postgres, warm, without Dagster. Nine of ten songs have a row, with "
             f"vectors of 3 numbers; ranges of {RANGE_SIZE:,} songs. Checks include connecting. "
-            f"Target: a range costs at most {FLAT:.0%} more CPU in either of the larger catalogues than in the smallest: {verdict}."
+            f"Target: a range costs at most {FLAT:.0%} more CPU in either of the larger catalogues than in "
+            f"the smallest: {verdict}."
         ),
         tables=[
             Table(
