@@ -18,6 +18,7 @@ BENCHMARKS = (
     "growth",
     "vector_index",
     "partitions",
+    "run_overhead",
 )
 """Modules with a function ``run() -> Result``, in the order of their sections."""
 

@@ -8,13 +8,12 @@ CPU, as wall times grow with whatever else the machine does.
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from aboutness_assets.pipeline.session import Session, open_session
 from aboutness_assets.settings import Settings, load_settings
 from aboutness_local.postgres import EmbeddedPostgres
 from aboutness_local.service_tables import create_operations_database, create_service_tables
+from benchmarks.cpu_seconds import CpuSeconds
 from benchmarks.environment import range_keys, real_songs
 from benchmarks.result import Plot, Result, Table
 
@@ -123,23 +123,6 @@ class Cost:
     growth: float
 
 
-@dataclass(frozen=True)
-class Cpu:
-    """CPU seconds of this process and of a Postgres."""
-
-    postmaster: int
-
-    def seconds(self) -> float:
-        """So many by now. Backends that have ended are counted by the postmaster, others by themselves."""
-        of_ended = Path(f"/proc/{self.postmaster}/stat").read_text().rpartition(") ")[2].split()[11:15]
-        total = time.process_time() + sum(map(int, of_ended)) / os.sysconf("SC_CLK_TCK")
-        children = Path(f"/proc/{self.postmaster}/task/{self.postmaster}/children").read_text()
-        for child in children.split():
-            with suppress(OSError):  # it has just ended
-                total += int(Path(f"/proc/{child}/schedstat").read_text().split()[0]) / 1e9
-        return total
-
-
 def run() -> Result:
     """Lay the catalogues, measure, and remove them."""
     with tempfile.TemporaryDirectory(prefix="aboutness-growth-") as directory:
@@ -153,7 +136,7 @@ def run() -> Result:
             postmaster = server.postmaster_pid
             assert postmaster is not None
             laid = {songs: lay_catalogue(server, songs) for songs in SIZES}
-            return asyncio.run(_measure(laid, Cpu(postmaster)))
+            return asyncio.run(_measure(laid, CpuSeconds(postmaster)))
         finally:
             server.reset()
 
@@ -187,7 +170,7 @@ def lay_catalogue(server: EmbeddedPostgres, songs: int) -> Settings:
     )
 
 
-async def _measure(settings: Mapping[int, Settings], cpu: Cpu) -> Result:
+async def _measure(settings: Mapping[int, Settings], cpu: CpuSeconds) -> Result:
     async with AsyncExitStack() as stack:
         catalogues = [await _opened(stack, songs, of_catalogue) for songs, of_catalogue in settings.items()]
         _say(f"ranges: {', '.join(f'{len(of.keys):,}' for of in catalogues)}")
@@ -215,17 +198,22 @@ async def _opened(stack: AsyncExitStack, songs: int, settings: Settings) -> Cata
 
 
 async def _taking_turns(
-    name: str, operation: Operation, catalogues: list[Catalogue], cpu: Cpu, turns: int, times_a_turn: int = 1
+    name: str,
+    operation: Operation,
+    catalogues: list[Catalogue],
+    cpu: CpuSeconds,
+    turns: int,
+    times_a_turn: int = 1,
 ) -> Cost:
     """Measure an operation, which does the work so many times in a turn. Of many turns, five more warm up."""
     measured: dict[int, list[tuple[float, float]]] = {of.songs: [] for of in catalogues}
     warm_up = RANGES_A_PLACE if turns > RANGES_A_PLACE else 0
     for turn in range(warm_up + turns):
         for of in catalogues:
-            began, cpu_before = time.perf_counter(), cpu.seconds()
+            began, cpu_before = time.perf_counter(), cpu.in_all()
             await operation(of, turn)
             if turn >= warm_up:
-                took = time.perf_counter() - began, cpu.seconds() - cpu_before
+                took = time.perf_counter() - began, cpu.in_all() - cpu_before
                 measured[of.songs].append(took)
     seconds = {
         songs: statistics.median(wall for wall, _ in took) / times_a_turn for songs, took in measured.items()

@@ -46,7 +46,7 @@ _STATUSES = """{ assetNodeOrError(assetKey: {path: ["song_aboutness"]}) { ... on
   assetPartitionStatuses { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } }
   partitionKeys } } }"""
 
-_ROWS = """
+ROWS = """
 insert into song_aboutness (song_id, emotions_text, emotions_confidence, moments_text, moments_confidence,
                             emotions_vector, moments_vector)
 select song_id, 'joy', 'high', 'a morning', 'high', '[1,2,3,4,5,6,7,8]', '[1,2,3,4,5,6,7,8]' from songs
@@ -125,9 +125,8 @@ class _Bench:
 
     def measure(self, partitions: int) -> Cost:
         """Everything in an instance with so many partitions."""
-        keys = _keys(partitions)
-        songs = [(1 + RANGE_SIZE * number, "a title", "an artist") for number in range(partitions)]
-        service = make_service(self.server, songs=songs, arrange=_ROWS)
+        keys = partition_keys(partitions)
+        service = make_service(self.server, songs=songs_of(partitions), arrange=ROWS)
         project = DagsterProject.create(self.directory / str(partitions), service, self.stand_in)
         metadata = materialization_metadata(
             Report(songs_in_range=RANGE_SIZE, songs_written=RANGE_SIZE), "a model", "another"
@@ -165,11 +164,11 @@ class _Bench:
         )
         project = DagsterProject.create(self.directory / "filled", service, self.stand_in)
         with project.instance() as instance:
-            instance.add_dynamic_partitions(SONG_ID_RANGES, _keys(FILLED_RANGES))
+            instance.add_dynamic_partitions(SONG_ID_RANGES, partition_keys(FILLED_RANGES))
         with project.dev() as dev:
             _run(dev, project.add_partitions("000999001-001000000"))
             before = _sizes(service.ops_url)
-            cost = _cost(dev, [_keys(FILLED_RANGES)])
+            cost = _cost(dev, [partition_keys(FILLED_RANGES)])
             after = _sizes(service.ops_url)
         assert project.sql("select count(*) from song_aboutness") == [(songs,)]
         tables = {name: size - before.get((ours, name), 0) for (ours, name), size in after.items() if ours}
@@ -216,10 +215,15 @@ def _run(dev: DagsterDev, keys: Sequence[str]) -> dg.RunRecord:
     return record
 
 
-def _keys(partitions: int) -> list[str]:
+def partition_keys(partitions: int) -> list[str]:
     """The keys of so many ranges of RANGE_SIZE ids, from 1 on."""
     ids = range(1, partitions * RANGE_SIZE, RANGE_SIZE)
     return [each.key for each in integer_ranges(uncovered_intervals([]), ids, RANGE_SIZE)]
+
+
+def songs_of(partitions: int) -> list[tuple[int, str, str]]:
+    """One song for each of these ranges."""
+    return [(1 + RANGE_SIZE * number, "a title", "an artist") for number in range(partitions)]
 
 
 def _sizes(url: str) -> dict[tuple[bool, str], int]:

@@ -12,6 +12,9 @@ from aboutness_assets.database.service import catalogue
 from aboutness_assets.domain.id_ranges import SongIdRange, covered_intervals, uncovered_intervals
 from aboutness_assets.pipeline.session import Session
 
+COUNTED_AT_ONCE = 50
+"""Ranges counted in one statement, which takes about 20 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -53,9 +56,12 @@ async def _count(
 ) -> dict[str, tuple[int, int]]:
     counts: dict[str, tuple[int, int]] = {}
     async with session.service_pool.connection() as connection:
-        for key in sorted({*keys} - {WHOLE_TABLE_KEY}):
-            song_id_range = SongIdRange.from_key(key, session.id_type)
-            counts[key] = await catalogue.range_counts(connection, session.songs_query, song_id_range)
+        of_ranges = sorted({*keys} - {WHOLE_TABLE_KEY})
+        for first in range(0, len(of_ranges), COUNTED_AT_ONCE):
+            some = of_ranges[first : first + COUNTED_AT_ONCE]
+            ranges = [SongIdRange.from_key(key, session.id_type) for key in some]
+            found = await catalogue.counts_of_each(connection, session.songs_query, ranges)
+            counts.update(zip(some, found, strict=True))
         if WHOLE_TABLE_KEY in keys and session.id_type == "integer":
             gaps = uncovered_intervals(covered_intervals(partition_keys))
             counts[WHOLE_TABLE_KEY] = await catalogue.counts_between(connection, session.songs_query, gaps)

@@ -195,6 +195,17 @@ async def test_the_counts_of_a_range_look_into_each_index_once(catalogue_reads: 
     assert await catalogue_reads.pages_read() <= 100
 
 
+async def test_the_counts_of_many_ranges_look_at_no_other_songs_and_rows(catalogue_reads: Reads) -> None:
+    ranges = [SongIdRange("integer", first, first + 999) for first in (5_001, 18_001, 19_501, 100_001)]
+    async with catalogue_reads.pool.connection() as connection:
+        counts = await catalogue.counts_of_each(connection, SONGS_QUERY, ranges)
+        assert counts == [(1_000, 500), (1_000, 500), (500, 250), (0, 0)]
+    queries = list(catalogue_reads.queries)
+    assert await catalogue_reads.rows_looked_at() <= 2 * 2_500
+    catalogue_reads.queries += queries
+    assert await catalogue_reads.pages_read() <= 300
+
+
 async def test_old_style_rows_are_compared_by_primary_key(catalogue_reads: Reads) -> None:
     old_style_rows = pytest.importorskip("aboutness_assets.database.service.old_style_rows")
     async with catalogue_reads.pool.connection() as connection:

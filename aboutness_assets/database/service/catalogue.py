@@ -66,6 +66,25 @@ select (select count(*) from ids), (
 )
 """)
 
+# As above, for many ranges in one statement, so that it is planned once: that takes as long as a count.
+_COUNTS_OF_EACH = sql.SQL("""
+select counted.songs, counted.with_row
+from unnest(%(lowers)s::bigint[], %(uppers)s::bigint[]) with ordinality as part(lower, upper, number)
+cross join lateral (
+    with ids as materialized (
+        select distinct s.song_id from {songs} as s where s.song_id between part.lower and part.upper
+    )
+    select (select count(*) from ids) as songs, (
+        select count(*) from (
+            select song_id from ids
+            intersect all
+            select a.song_id from song_aboutness as a where a.song_id between part.lower and part.upper
+        ) as with_row
+    ) as with_row
+) as counted
+order by part.number
+""")
+
 _BETWEEN_COUNTS = sql.SQL("""
 select count(*), count(found.row)
 from (
@@ -186,6 +205,19 @@ async def range_counts(
     condition, parameters = within_after(song_id_range, after=None)
     statement = _RANGE_COUNTS.format(songs=songs_subquery(songs_query), within=condition)
     return await _two_counts(connection, statement, parameters)
+
+
+async def counts_of_each(
+    connection: AsyncConnection, songs_query: str, song_id_ranges: Sequence[SongIdRange]
+) -> list[tuple[int, int]]:
+    """As range_counts, of each of some ranges of one catalogue; in one statement where ids are integers."""
+    intervals = [(each.lower, each.upper) for each in song_id_ranges if each.id_type == "integer"]
+    if len(intervals) != len(song_id_ranges):  # text and uuid ids have open ends
+        return [await range_counts(connection, songs_query, each) for each in song_id_ranges]
+    lowers, uppers = [lower for lower, _ in intervals], [upper for _, upper in intervals]
+    statement = _COUNTS_OF_EACH.format(songs=songs_subquery(songs_query))
+    cursor = await read_songs(connection, statement, {"lowers": lowers, "uppers": uppers})
+    return [(songs, with_row) for songs, with_row in await cursor.fetchall()]
 
 
 async def counts_between(

@@ -160,17 +160,15 @@ class ReportQueries:
 
         If one range takes too long, each is counted in a transaction of its own.
         """
-        counts = await self._read(RANGE_TIMEOUT_MS, lambda connection: self._counts(connection, ranges))
+        counts = await self._read(
+            RANGE_TIMEOUT_MS,
+            lambda connection: catalogue.counts_of_each(connection, self.songs_query, ranges),
+        )
         if counts is not None:
             return [*counts]
         if len(ranges) == 1:
             return [None]
         return [count for each in ranges for count in await self.range_counts([each])]
-
-    async def _counts(
-        self, connection: AsyncConnection, ranges: Sequence[SongIdRange]
-    ) -> list[tuple[int, int]]:
-        return [await catalogue.range_counts(connection, self.songs_query, each) for each in ranges]
 
     async def dated_before(self, song_id_range: SongIdRange, moment: datetime) -> list[str] | None:
         """The song ids, as text, of the range's rows created before a moment; None: it takes too long."""
