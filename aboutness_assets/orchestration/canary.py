@@ -80,7 +80,7 @@ def fill_spread_ranges(
 
                 chosen = await _choose(session, partition_keys, number, event_log.log)
                 if chosen:
-                    await fill_ranges(session, chosen, context.run_id, event_log.log, done, audience)
+                    await fill_ranges(session, chosen, context.run.run_id, event_log.log, done, audience)
                 verdicts = await evaluate_criteria(session, chosen, partition_keys)
                 songs_left, rest = await estimated_backfill(session, await session.terms())
                 if chosen:

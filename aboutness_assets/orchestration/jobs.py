@@ -56,7 +56,7 @@ def write_first_songs(context: dg.OpExecutionContext, settings: SettingsResource
             audience = DagsterAudience(context, event_log)
             async with open_session(in_force) as session:
                 songs, report = await fill_first_songs(
-                    session, context.run_id, event_log.log, audience=audience
+                    session, context.run.run_id, event_log.log, audience=audience
                 )
                 return report, await evaluate_smoke_run(session, songs, report)
 
@@ -105,7 +105,7 @@ def replay_songs(context: dg.OpExecutionContext, config: ReplayConfig, settings:
             async with open_session(in_force) as session:
                 return await replay_failed(
                     session,
-                    context.run_id,
+                    context.run.run_id,
                     event_log.log,
                     cause=config.cause,
                     song_ids=config.song_ids,

@@ -50,9 +50,9 @@ class DagsterAudience:
     ) -> None:
         self._context = context
         self._event_log = event_log
-        self._of_dagster = context.run_tags.get(BACKFILL_TAG)
-        self.backfill_id = self._of_dagster or context.run_id
-        if PROGRESS_TAG in context.run_tags:  # of the run that this one is a re-execution of
+        self._of_dagster = context.run.tags.get(BACKFILL_TAG)
+        self.backfill_id = self._of_dagster or context.run.run_id
+        if PROGRESS_TAG in context.run.tags:  # of the run that this one is a re-execution of
             self._tag({PROGRESS_TAG: "nothing filled yet", SPENT_TAG: "-", LEFT_TAG: "?"})
 
     def range_keys(self) -> Sequence[str] | None:
@@ -76,7 +76,7 @@ class DagsterAudience:
             observation = dg.AssetObservation(
                 backfill_progress.key,
                 metadata=observation_metadata(
-                    run, backfill, budget, self._context.run_id, self._of_dagster, outcome
+                    run, backfill, budget, self._context.run.run_id, self._of_dagster, outcome
                 ),
             )
             # Outside of the run, whose log has a line that says the same: there it would be a tall box each.
@@ -88,7 +88,7 @@ class DagsterAudience:
 
     def _tag(self, tags: dict[str, str], *, may_be_left_out: bool = False) -> None:
         self._event_log.try_submit(
-            lambda: self._context.instance.add_run_tags(self._context.run_id, tags),
+            lambda: self._context.instance.add_run_tags(self._context.run.run_id, tags),
             "the tags that tell how far the run is",
             may_be_left_out=may_be_left_out,
         )
