@@ -75,7 +75,9 @@ def song_aboutness(
                     filled = range_materialization(context.asset_key, range_key, report, in_force, columns)
                     event_log.submit(lambda: context.log_event(filled))
 
-                await fill_ranges(session, range_keys, context.run.run_id, event_log.log, materialize, audience)
+                await fill_ranges(
+                    session, range_keys, context.run.run_id, event_log.log, materialize, audience
+                )
 
     run_until_interrupted(fill(), context.log)
     return dg.MaterializeResult(metadata=_ALREADY_LOGGED)
