@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import psycopg
 
-from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.errors import DatabaseAway, FatalError
 from aboutness_assets.domain.printable import printable_line
 
 DatabaseError: TypeAlias = psycopg.Error
@@ -24,10 +24,12 @@ def database_errors_as_sentences(what_failed: str, what_to_do: str) -> Generator
     """Turn a psycopg error of the body, which may await, into "{what_failed}: {its message}. {what_to_do}".
 
     A text that is not UTF-8, as a database in SQL_ASCII may hold it, is such an error too.
-    Raises FatalError with the error as its cause.
+    Raises FatalError, DatabaseAway of an OperationalError, with the error as its cause.
     """
     try:
         yield
+    except psycopg.OperationalError as error:
+        raise DatabaseAway(f"{what_failed}: {postgres_message(error)}. {what_to_do}") from error
     except psycopg.Error as error:
         raise FatalError(f"{what_failed}: {postgres_message(error)}. {what_to_do}") from error
     except UnicodeDecodeError as error:

@@ -31,6 +31,10 @@ class UnparsableAnswer(AboutnessError):
     """An answer from which no JSON document of the agreed form can be read."""
 
 
+class DatabaseAway(FatalError):
+    """A Postgres does not answer, takes no connection, or ended one."""
+
+
 class InvalidPartitionKey(AboutnessError):
     """A partition key that no range of song_id was ever written as."""
 

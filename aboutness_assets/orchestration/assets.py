@@ -22,7 +22,7 @@ from aboutness_assets.orchestration.resources import SettingsResource
 from aboutness_assets.orchestration.table_observations import real_aboutness_schema
 from aboutness_assets.pipeline.report import Report
 from aboutness_assets.pipeline.runs import fill_ranges
-from aboutness_assets.pipeline.session import open_session
+from aboutness_assets.pipeline.session import open_session, opened
 from aboutness_assets.settings import partitions_per_run
 
 # Dagster warns that these are beta: nothing that the person who runs a command could act on.
@@ -67,7 +67,7 @@ def song_aboutness(
     async def fill() -> None:
         with EventLogWriter(context.log) as event_log:
             audience = DagsterAudience(context, event_log)
-            async with open_session(in_force) as session:
+            async with opened(lambda: open_session(in_force), event_log.log) as session:
                 columns = await real_aboutness_schema(session)
 
                 def materialize(range_key: str, report: Report) -> None:

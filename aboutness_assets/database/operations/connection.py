@@ -17,7 +17,7 @@ from aboutness_assets.database.operations.schema import migrate, schema_version
 from aboutness_assets.database.pooler import require_sessions
 from aboutness_assets.database.postgres_errors import postgres_message
 from aboutness_assets.database.silence import END_WITH_THE_HOST
-from aboutness_assets.domain.errors import FatalError
+from aboutness_assets.domain.errors import DatabaseAway, FatalError
 
 T = TypeVar("T")
 
@@ -206,7 +206,7 @@ async def _first_connection(conninfo: str) -> AsyncIterator[AsyncConnection]:
         ) as connection:
             yield connection
     except psycopg.OperationalError as unreachable:
-        raise FatalError(
+        raise DatabaseAway(
             f"Our own Postgres (DAGSTER_PG_URL) cannot be used: {postgres_message(unreachable)}. "
             "Nothing was asked or written; start it, or set the URL of one that runs."
         ) from unreachable

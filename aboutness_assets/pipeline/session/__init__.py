@@ -11,6 +11,7 @@ from aboutness_assets.pipeline.session.databases import (
     read_aboutness_table,
     songs_id_type,
 )
+from aboutness_assets.pipeline.session.opening import opened
 from aboutness_assets.pipeline.session.provider import endpoint_lines, read_terms
 from aboutness_assets.pipeline.session.session import Session, open_session, open_unrecorded
 
@@ -26,6 +27,7 @@ __all__ = [
     "open_service_pool",
     "open_session",
     "open_unrecorded",
+    "opened",
     "read_aboutness_table",
     "read_terms",
     "songs_id_type",
