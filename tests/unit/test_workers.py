@@ -96,6 +96,17 @@ def test_runs_that_had_not_started_on_a_lost_worker_fail_with_it(
     assert instance.get_run_by_id(elsewhere.run_id) == elsewhere
 
 
+def test_a_run_that_another_worker_is_about_to_take_does_not_fail_with_the_one_that_refused_it(
+    instance: dg.DagsterInstance, listening: list[str], silent: str
+) -> None:
+    launcher = launcher_of(instance, silent, listening[0], silent_seconds=0)
+    started = run_on(instance, silent, 1)
+    again = run_on(instance, silent, 2, dg.DagsterRunStatus.STARTING)
+    assert launcher.choose(again.run_id) == listening[0]
+    assert launcher.check_run_worker_health(started).status == WorkerStatus.NOT_FOUND
+    assert instance.get_run_by_id(again.run_id) == again
+
+
 def test_a_worker_that_is_being_stopped_costs_no_run(
     instance: dg.DagsterInstance, listening: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,8 @@ class WorkersRunLauncher(WatchedRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         why = f"Its worker {worker} has not been reached for {silent_for:.0f} s."
         for starting in self._instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
-            if worker_of(starting) == worker:
+            # One that was queued again still names the worker that refused it, until another has taken it.
+            if worker_of(starting) == worker == self._chosen.get(starting.run_id, worker):
                 self._instance.report_run_failed(starting, why)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, why)
 
