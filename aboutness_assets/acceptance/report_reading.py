@@ -49,7 +49,7 @@ ROWS_READ = 1_000_000
 """Rows after which no further range is read: about 24 MB of lengths and hashes."""
 
 COUNTED_AT_ONCE = 50
-"""Ranges counted in one transaction, which takes about a tenth of a second."""
+"""Ranges counted in one transaction, which takes about a hundredth of a second."""
 
 SAMPLE = 12
 """Songs in the sample of texts."""
