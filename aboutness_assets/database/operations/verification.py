@@ -6,6 +6,7 @@ run that was killed before its checks, or between them, leaves its ranges marked
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -151,8 +152,9 @@ class Verification:
                 " min(counted_at), array_agg(asked.range_key) filter (where kept.range_key is null),"
                 " array_agg(kept.range_key) filter (where asked.range_key is null)"
                 " from (select * from aboutness_ops.range_coverage where table_id = %s and songs_query = %s)"
-                " as kept full join unnest(%s::text[]) as asked(range_key) using (range_key)",
-                [self.table_id, songs_query, [WHOLE_TABLE_KEY, *range_keys]],
+                " as kept full join json_array_elements_text(%s::json) as asked(range_key) using (range_key)",
+                # As JSON, since psycopg takes ten times as long to write 10,000 keys as an array.
+                [self.table_id, songs_query, json.dumps([WHOLE_TABLE_KEY, *range_keys])],
             )
             row = await cursor.fetchone()
             assert row is not None
