@@ -64,11 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--songs", type=int, default=20_000)
     parser.add_argument("--range-size", type=int, default=500)
-    parser.add_argument("--ranges-per-run", type=int, default=4)
-    parser.add_argument("--requests-per-minute", type=int, default=600)
-    parser.add_argument(
-        "--first-cap", type=float, default=0.05, help="dollars at which a first backfill ends"
-    )
+    parser.add_argument("--ranges-per-run", type=int, default=10)
+    parser.add_argument("--requests-per-minute", type=int, default=400)
+    parser.add_argument("--cap", type=float, default=0.05, help="dollars at which a first backfill ends")
     parser.add_argument("--measured-seconds", type=float, default=90)
     parser.add_argument("--no-faults", action="store_true")
     arguments = parser.parse_args()

@@ -16,6 +16,7 @@ from aboutness_assets.database.postgres_errors import DatabaseError
 from aboutness_assets.database.silence import END_WITH_THE_HOST
 from aboutness_assets.database.url import operations_conninfo, sqlalchemy_url
 from aboutness_assets.domain.errors import SettingsError
+from aboutness_assets.orchestration.instance.publication import EventsInOrder, RunsInOrder
 from aboutness_assets.settings import NOT_SET
 
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
@@ -29,6 +30,8 @@ class PostgresStorage(DagsterPostgresStorage):
 
     def __init__(self, postgres_url: str, *, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
+        self._run_storage = RunsInOrder(postgres_url)
+        self._event_log_storage = EventsInOrder(postgres_url)
         patience = _Patience()
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             sqlalchemy.event.listen(storage._engine, "do_connect", patience.connect)
