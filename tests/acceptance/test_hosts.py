@@ -15,7 +15,7 @@ def test_a_backfill_over_two_hosts_survives_the_loss_of_one() -> None:
     """``make hosts`` is the same with more songs and faults, a cap that is reached, and figures."""
     if reason := why_no_network():
         pytest.skip(reason)
-    with trial(songs=800, range_size=50, ranges_per_run=4, requests_per_minute=600, max_usd=MAX_USD) as made:
+    with trial(songs=800, range_size=50, ranges_per_run=2, requests_per_minute=600, max_usd=MAX_USD) as made:
         begin(made)
         # Nothing is answered until the lost host has a successor, so the backfill cannot end before.
         made.provider_does(chat={"probabilities": {"hang": 1}})

@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import dagster as dg
 import psycopg
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
-from tests.support.dagster_project import DagsterDev, DagsterProject
+from tests.support.dagster_project import DagsterProject
 from tests.support.machine import CODE, HOME, Machine
 from tests.support.money import CHAT_PRICES, EMBEDDING_PRICE
 from tests.support.network import Network, network
@@ -210,42 +209,3 @@ def trial(
         shutil.rmtree(directory)
         for path in made:
             path.rmdir()
-
-
-def begin(trial: Trial) -> str:
-    """Start head and workers, create the partitions and launch the backfill; its id."""
-    for name in WORKERS:
-        trial.machines[name].start(*WORKER_UNITS)
-    head = trial.machines["head"]
-    head.run(
-        str(CODE / "current/.venv/bin/dagster"),
-        *("job", "execute", "-m", "aboutness_assets.definitions", "-j", "sync_song_id_ranges"),
-    )
-    start_head(trial)
-    dev = DagsterDev(trial.project, "http://127.0.0.1:3000")
-
-    def on_head(work: Callable[[], Any]) -> Any:
-        with trial.hosts["head"].entered():
-            return work()
-
-    trial.tell("UI up after, s", round(trial.wait(lambda: on_head(dev.is_up), "the UI")))
-    backfill = str(on_head(lambda: dev.launch_backfill(trial.project.ranges())))
-    trial.wait(lambda: all(trial.sent(trial.runs_on(name)) for name in WORKERS), "both workers")
-    trial.tell("both workers send; rows", trial.rows())
-    return backfill
-
-
-def start_head(trial: Trial) -> None:
-    """As systemd does: the daemon and the webserver once the code server answers (aboutness-code-server)."""
-    head = trial.machines["head"]
-    head.start(HEAD_UNITS[0])
-    answers = head.command(
-        str(CODE / "current/.venv/bin/dagster"), "api", "grpc-health-check", "--port", "4266"
-    )
-    trial.wait(
-        lambda: (
-            subprocess.run(answers, env=head.environment, check=False, capture_output=True).returncode == 0
-        ),
-        "the head's code server",
-    )
-    head.start(*HEAD_UNITS[1:])

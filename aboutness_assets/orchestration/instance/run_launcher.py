@@ -6,6 +6,9 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
+ANSWER_SECONDS = 10
+"""For so long a code server's answer is awaited; the runs of all others wait to be checked meanwhile."""
+
 
 class WatchedRunLauncher(DefaultRunLauncher):
     """DefaultRunLauncher, except that run_monitoring can check its runs.
@@ -27,7 +30,9 @@ class WatchedRunLauncher(DefaultRunLauncher):
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)  # it has ended, or is not launched yet
         try:
-            answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id))
+            answer = client.can_cancel_execution(
+                CanCancelExecutionRequest(run_id=run.run_id), timeout=ANSWER_SECONDS
+            )
         except DagsterUserCodeUnreachableError as unreachable:
             if "UNAVAILABLE" in str(unreachable):  # gRPC's code when nothing listens there
                 return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "Its code server is gone.")

@@ -32,6 +32,9 @@ SILENT_SECONDS = 6.0
 ANSWER_HOLDS_SECONDS = 1.0
 """For so long nobody asks again, so that the runs of a silent host wait for it once, not one by one."""
 
+START_SECONDS = 15
+"""For so long a worker's answer to the start of a run is awaited: the whole queue waits with it."""
+
 STOPPING_SECONDS = 10.0
 """For so long a worker that refused a run because it is being stopped is given no other."""
 
@@ -76,7 +79,7 @@ class WorkersRunLauncher(WatchedRunLauncher):
         worker = self.choose(run.run_id)
         try:
             host, _, port = worker.rpartition(":")
-            client = DagsterGrpcClient(host=host, port=int(port))
+            client = _ImpatientClient(host=host, port=int(port))
             DefaultRunLauncher.launch_run_from_grpc_client(self._instance, run, client)
         except DagsterUserCodeUnreachableError as unreachable:
             if "UNAVAILABLE" in str(unreachable):  # gRPC's code when nothing listens there
@@ -152,6 +155,13 @@ def worker_of(run: dg.DagsterRun) -> str | None:
         place = json.loads(run.tags[GRPC_INFO_TAG])
         return f"{place['host']}:{place['port']}"
     return None
+
+
+class _ImpatientClient(DagsterGrpcClient):
+    """Dagster's client, which would wait a minute for a host that is cut off while it starts a run."""
+
+    def _get_response(self, method: str, request: Any, timeout: int = START_SECONDS) -> Any:
+        return super()._get_response(method, request, min(timeout, START_SECONDS))
 
 
 class _Network:
