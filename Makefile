@@ -26,7 +26,7 @@ test: setup ## Run some tests, unit tests by default: make test TEST=tests/unit/
 	$(PY)/pytest $(TEST) $(ARGS)
 
 .PHONY: test-thorough
-test-thorough: setup ## Run what bin/test leaves out: every fault, kill, endpoint and database by itself
+test-thorough: setup ## Run what bin/test leaves out: every fault, kill, endpoint and database by itself, and slow commands
 	$(PY)/pytest -n 5 -m "thorough and not soak"
 
 .PHONY: test-all

@@ -21,6 +21,8 @@ import pytest
 from tests.support.dagster_project import MODULE, START_SECONDS, DagsterDev, DagsterProject, poll
 from tests.support.listening_sockets import addresses_of_port, addresses_of_session
 
+pytestmark = pytest.mark.thorough
+
 MakeProject = Callable[..., DagsterProject]
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"

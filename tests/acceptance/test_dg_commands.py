@@ -14,6 +14,8 @@ import pytest
 from tests.support.catalogue_of_songs import real_songs
 from tests.support.dagster_project import JOB_SECONDS, DagsterProject
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 RANGE = "000000001-000000005"
 

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.support.catalogue_of_songs import real_songs
 from tests.support.dagster_project import DagsterProject
 from tests.support.stand_in import StandIn
+
+pytestmark = pytest.mark.thorough
 
 
 def test_replaying_writes_the_song_that_failed_and_asks_for_no_other(

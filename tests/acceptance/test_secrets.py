@@ -23,6 +23,8 @@ from tests.support.hostile_words import HOSTILE_WORDS
 from tests.support.service_database import OPERATIONS_ROLE, SERVICE_ROLE, ServiceDatabase
 from tests.support.stand_in import StandIn
 
+pytestmark = pytest.mark.thorough
+
 MakeService = Callable[..., ServiceDatabase]
 
 # Each secret contains a mark that no encoding of a URL, of JSON or of Python changes.

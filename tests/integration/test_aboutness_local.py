@@ -18,6 +18,8 @@ from aboutness_assets.money.prices import chat_price, embedding_price
 from aboutness_local.environment import LocalEnvironment
 from aboutness_local.postgres import EmbeddedPostgres
 
+pytestmark = pytest.mark.thorough
+
 ABOUTNESS_LOCAL = Path(sysconfig.get_path("scripts")) / "aboutness-local"
 NONE: Mapping[str, str] = {}
 PRINT_ENVIRONMENT = (sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))")

