@@ -18,6 +18,9 @@ MakeService = Callable[..., ServiceDatabase]
 
 ANSWERED = "select count(*) from aboutness_ops.chat_request where answered_at is not null"
 ASKED = "select count(*) from aboutness_ops.chat_request"
+UNCERTAIN_CHATS = (
+    "select count(*) from aboutness_ops.spending where kind = 'chat' and state in ('uncertain', 'in_flight')"
+)
 
 
 def counted(backfills: Backfills, query: str) -> int:
@@ -130,7 +133,9 @@ async def test_an_interrupted_run_ends_soon_and_keeps_the_answers_in_flight(
     report = await backfills.fill()
 
     assert backfills.packs() == []
-    assert (report.songs_written, report.uncertain_requests) == (60 - report.songs_skipped_existing, 0)
+    assert report.songs_written == 60 - report.songs_skipped_existing
+    # A request for vectors of the first answer may be under way at the signal; those are not awaited.
+    assert counted(backfills, UNCERTAIN_CHATS) == 0
     assert len(backfills.rows()) == 60
 
 
