@@ -15,7 +15,14 @@ from playwright.sync_api import expect
 
 from aboutness_local.postgres import EmbeddedPostgres
 from tests.support import runbook
-from tests.support.browser import CHROMIUM, RUN_MILLISECONDS, UI_MILLISECONDS, Person, open_page
+from tests.support.browser import (
+    CHROMIUM,
+    LOST_CLICK_MILLISECONDS,
+    RUN_MILLISECONDS,
+    UI_MILLISECONDS,
+    Person,
+    open_page,
+)
 from tests.support.catalogue_of_songs import Song, real_songs
 from tests.support.dagster_project import DagsterDev, DagsterProject, poll
 from tests.support.service_database import drop_service, make_service
@@ -134,7 +141,12 @@ def test_a_person_follows_the_runbook(
         )
         person.press("Cancel backfill", page.get_by_role("menuitem", name="Cancel backfill"))
         dialog = page.get_by_role("dialog").filter(has_text="In progress runs")
-        person.press("Cancel backfill", dialog.get_by_role("button", name="Cancel backfill"))
+        cancel = dialog.get_by_role("button", name="Cancel backfill")
+        person.press_until(
+            "Cancel backfill",
+            cancel,
+            lambda: expect(cancel).to_have_count(0, timeout=LOST_CLICK_MILLISECONDS),
+        )
         person.read_eventually("Canceled")
 
     stand_in.control({})

@@ -12,6 +12,7 @@ from pathlib import Path
 from re import Pattern
 
 from PIL import Image
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
@@ -35,6 +36,11 @@ RUN_MILLISECONDS = 240_000
 
 RELOAD_MILLISECONDS = 60_000
 """After so long a person reloads a page that should have changed."""
+
+LOST_CLICK_MILLISECONDS = 10_000
+"""After so long a person presses again what did nothing."""
+
+CLICKS_AT_MOST = 3
 
 LINES_QUOTED = 80
 """Of Dagster's log, where a step fails."""
@@ -108,6 +114,16 @@ class Person:
         self._clicks += 1
         self._bearing(words, where).click()
 
+    def press_until(self, words: str, where: Locator, expected: Callable[[], None]) -> None:
+        """Press, and again where the page swallowed the click because it was just being drawn anew."""
+        self._words.append(words)
+        self._clicks += 1
+        for _ in range(CLICKS_AT_MOST):
+            with suppress(AssertionError, PlaywrightError):
+                where.click(timeout=LOST_CLICK_MILLISECONDS)
+                expected()
+                return
+
     def press_arrow(self, where: Locator) -> None:
         """Click on what bears no words."""
         self._clicks += 1
@@ -133,8 +149,13 @@ class Person:
         """Open the table that a run's log, or an asset, keeps under this name."""
         self._words.append(name)
         row = self.page.get_by_role("row", name=re.compile(rf"^{name}\b")).last
-        self.press("[Show Markdown]", row.get_by_text("[Show Markdown]"))
-        return self.page.get_by_role("dialog")
+        dialog = self.page.get_by_role("dialog")
+        self.press_until(
+            "[Show Markdown]",
+            row.get_by_text("[Show Markdown]"),
+            lambda: expect(dialog).to_be_visible(timeout=LOST_CLICK_MILLISECONDS),
+        )
+        return dialog
 
     def close(self) -> None:
         """Close a dialog as every dialog is closed."""
