@@ -3,15 +3,36 @@
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import grpc
 import pytest
 from dagster._core.errors import DagsterLaunchFailedError, DagsterUserCodeUnreachableError
 from dagster._core.launcher import DefaultRunLauncher, LaunchRunContext, WorkerStatus
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.__generated__ import dagster_api_pb2
+from dagster._grpc.__generated__.dagster_api_pb2_grpc import (
+    DagsterApiServicer,
+    add_DagsterApiServicer_to_server,
+)
+from dagster._grpc.types import StartRunResult
+from dagster._serdes import serialize_value
 
 from aboutness_assets.domain.errors import SettingsError
-from aboutness_assets.orchestration.instance.workers import SILENT_SECONDS, WorkersRunLauncher, read_workers
+from aboutness_assets.orchestration.instance.workers import (
+    SILENT_SECONDS,
+    START_SECONDS,
+    WorkersRunLauncher,
+    read_workers,
+)
 
 
 @pytest.fixture
@@ -126,6 +147,34 @@ def test_a_worker_that_is_being_stopped_costs_no_run(
         launcher.launch_run(context)
     monkeypatch.setattr("aboutness_assets.orchestration.instance.workers.STOPPING_SECONDS", 0.0)
     assert launcher.choose("c") == listening[0]
+
+
+def test_the_answer_to_the_start_of_a_run_is_awaited_for_seconds_only(tmp_path: Path) -> None:
+    """The queue waits with it, and a host that is cut off just then never answers."""
+    deadlines = []
+
+    class Worker(DagsterApiServicer):  # type: ignore[misc, unused-ignore]
+        def StartRun(self, _request: object, context: grpc.ServicerContext) -> Any:
+            deadlines.append(context.time_remaining())
+            started = serialize_value(
+                StartRunResult(success=True, message=None, serializable_error_info=None)
+            )
+            return dagster_api_pb2.StartRunReply(serialized_start_run_result=started)
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_DagsterApiServicer_to_server(Worker(), server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    location = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=port, location_name="worker")
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "job")
+    run = dg.DagsterRun("job", remote_job_origin=origin)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        instance.add_run(run)
+        launcher = launcher_of(instance, f"127.0.0.1:{port}")
+        launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
+    server.stop(None)
+    assert len(deadlines) == 1
+    assert 0 < deadlines[0] <= START_SECONDS
 
 
 def test_workers_are_read() -> None:
