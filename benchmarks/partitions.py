@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +21,9 @@ from aboutness_assets.domain.id_ranges import integer_ranges, uncovered_interval
 from aboutness_assets.orchestration.metadata import materialization_metadata
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
 from aboutness_assets.pipeline.report import Report
-from aboutness_local.endpoint_process import EndpointProcess
 from aboutness_local.postgres import EmbeddedPostgres
 from benchmarks.dagster_pages import TURNS, Pages, measure_pages
+from benchmarks.dagster_servers import dagster_servers
 from benchmarks.result import Result, Table
 from tests.support.dagster_project import ASSET, DagsterDev, DagsterProject, poll
 from tests.support.service_database import make_service
@@ -103,17 +102,10 @@ class Filled:
 
 def run() -> Result:
     """Measure one instance after the other."""
-    with tempfile.TemporaryDirectory(prefix="aboutness-partitions-") as directory:
-        server = EmbeddedPostgres(Path(directory) / "postgres", {"max_connections": "200", "fsync": "off"})
-        process = EndpointProcess(Path(directory) / "endpoint", dimension=8).start()
-        server.start()
-        try:
-            bench = _Bench(server, StandIn(process), Path(directory))
-            costs = {size: bench.measure(size) for size in SIZES}
-            filled = bench.fill()
-        finally:
-            process.reset()
-            server.reset()
+    with dagster_servers() as servers:
+        bench = _Bench(*servers)
+        costs = {size: bench.measure(size) for size in SIZES}
+        filled = bench.fill()
     return _result(costs, filled)
 
 

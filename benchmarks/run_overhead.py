@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
 from aboutness_assets.orchestration.partitions import SONG_ID_RANGES
-from aboutness_local.endpoint_process import EndpointProcess
 from aboutness_local.postgres import EmbeddedPostgres
 from benchmarks.cpu_seconds import CpuSeconds
+from benchmarks.dagster_servers import dagster_servers
 from benchmarks.partitions import RANGES_OF_A_RUN, ROWS, partition_keys, songs_of
 from benchmarks.result import Result, Table
 from tests.support.dagster_project import DagsterProject, range_tags
@@ -44,19 +43,12 @@ class Overhead:
 
 def run() -> Result:
     """Measure runs of one range and of many, where there are few partitions and many."""
-    with tempfile.TemporaryDirectory(prefix="aboutness-run-overhead-") as directory:
-        server = EmbeddedPostgres(Path(directory) / "postgres", {"max_connections": "200", "fsync": "off"})
-        endpoint = EndpointProcess(Path(directory) / "endpoint", dimension=8).start()
-        server.start()
-        try:
-            measured = {
-                (size, ranges): overhead
-                for size in SIZES
-                for ranges, overhead in _measure(size, server, StandIn(endpoint), Path(directory)).items()
-            }
-        finally:
-            endpoint.reset()
-            server.reset()
+    with dagster_servers() as (server, stand_in, directory):
+        measured = {
+            (size, ranges): overhead
+            for size in SIZES
+            for ranges, overhead in _measure(size, server, stand_in, directory).items()
+        }
     return _result(measured)
 
 
