@@ -45,7 +45,6 @@ def backfills(hosts: Network, tmp_path: Path) -> Iterator[Backfills]:
     postgres.start()
     provider.wait()
     yield Backfills(make_service(postgres), StandIn(provider))
-    postgres.stop("immediate")
     postgres.reset()
 
 

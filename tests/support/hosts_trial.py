@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from itertools import cycle, islice
@@ -155,9 +155,11 @@ def trial(
         path.mkdir(parents=True)
     try:
         names = ["operator", "service", "own", "provider", "head", *WORKERS]
-        with network(names) as hosts, hosts["operator"].entered():
+        with network(names) as hosts, hosts["operator"].entered(), ExitStack() as stack:
             service_server = PostgresHost(hosts["service"], directory / "service")
+            stack.callback(service_server.reset)
             own_server = PostgresHost(hosts["own"], directory / "own")
+            stack.callback(own_server.reset)
             provider = StandInHost(hosts["provider"], directory / "provider.log")
             service_server.start()
             own_server.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from aboutness_local.postgres import SUPERUSER, EmbeddedPostgres
@@ -57,7 +58,9 @@ class PostgresHost:
         self.start()
 
     def reset(self) -> None:
-        """Delete all its files; it was stopped before."""
+        """Stop it at once, where it runs, and delete all its files."""
+        with suppress(subprocess.CalledProcessError):
+            self.stop("immediate")
         self.embedded.reset()
 
     def url(self, database: str = "postgres", user: str = SUPERUSER) -> str:

@@ -21,9 +21,7 @@ def begin(trial: Trial) -> None:
     )
     start_workers(trial)
     start_head(trial)
-    trial.tell(
-        "UI up after, s", round(trial.wait(lambda: _on_head(trial, lambda dev: dev.is_up()), "the UI"))
-    )
+    trial.tell("UI up after, s", round(_wait_for_the_ui(trial)))
 
 
 def start_workers(trial: Trial) -> None:
@@ -97,7 +95,7 @@ def ends(trial: Trial, backfill: str) -> str:
 
 
 def succeed(trial: Trial, name: str, what: str, strike: Callable[[], None]) -> None:
-    """Strike a worker; the seconds until a run elsewhere holds one of its ranges and sends."""
+    """Strike a worker, and tell after how many seconds another run sends for one of its ranges."""
     trial.wait(lambda: trial.sent(trial.runs_on(name)), f"a run on {name}")
     lost = trial.runs_on(name)
     ranges = trial.own_sql(
